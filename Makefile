@@ -1,0 +1,21 @@
+# fluxhooks: build, install and check as every PGXS extension does;
+# "make demo" and "make test" set up whatever they need by themselves.
+
+MODULE_big = fluxhooks
+EXTENSION = fluxhooks
+DATA = $(wildcard sql/fluxhooks--*.sql)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+REGRESS = $(filter-out fluxhooks--%,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+
+PG_CPPFLAGS = $(shell curl-config --cflags 2>/dev/null)
+SHLIB_LINK = -lcurl -lcrypto
+
+# Bitcode for inlining into queries would only slow the build: nothing here is
+# called from expressions.
+override with_llvm = no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(PGXS),)
+include $(PGXS)
+endif
