@@ -41,6 +41,9 @@ typedef struct Catalog
  */
 extern const Catalog *catalog_get(void);
 
+/* The same, or an error (55000) where the extension is not installed. */
+extern const Catalog *catalog_require(void);
+
 extern void catalog_init(void);
 
 #endif

@@ -6,26 +6,18 @@
 #define FLUXHOOKS_RECORD_H
 
 #include "datatype/timestamp.h"
-#include "access/transam.h"
 #include "lib/stringinfo.h"
 #include "utils/uuid.h"
 
 #include "http.h"
 #include "payload.h"
+#include "queue.h"
 
 /* attempt.outcome */
 #define OUTCOME_SUCCESS		's'
 #define OUTCOME_RETRY		'r'
 #define OUTCOME_FAILED		'f'
 #define OUTCOME_CANCELLED	'c'
-
-/* Where an event stands in the log: its place there, and its order. */
-typedef struct EventPlace
-{
-	FullTransactionId xid;
-	int32		cid;
-	int64		seq;
-} EventPlace;
 
 /* One row of the attempt ring.  Pointers NULL where absent. */
 typedef struct AttemptRow

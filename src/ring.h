@@ -17,22 +17,44 @@ typedef enum RingKind
 	RING_CURSOR
 } RingKind;
 
+#define RING_KINDS	3
+
+extern Oid	ring_table(const Catalog *catalog, RingKind kind, int slot);
+extern Oid	ring_index(const Catalog *catalog, RingKind kind, int slot);
+
+/* The slot that is written to now. */
+extern int	ring_current_slot(void);
+
 /*
  * Open the table in use of this kind, locked against emptying until the
- * transaction ends (RowExclusiveLock).  Assigns an xid, so that whoever writes to a
- * slot that is being left has an xid that the leaver can wait for.
+ * transaction ends (RowExclusiveLock).  Close it with NoLock.
  */
 extern Relation ring_open(RingKind kind);
 
+/* A copy, kept for the backend's life, of the row type of a kind. */
+extern TupleDesc ring_descriptor(RingKind kind);
+
 /*
  * Append tuples of the ring's row type, with TOAST and the one index, without
- * logical decoding; no permission is asked.  Tuples get their t_self set.
+ * logical decoding; no permission is asked.
  */
 extern void ring_append(Relation rel, HeapTuple *tuples, int n_tuples);
 
-/* Tuple descriptor of a kind, valid while some relation of it is open. */
-extern Oid	ring_table(const Catalog *catalog, RingKind kind, int slot);
-extern Oid	ring_index(const Catalog *catalog, RingKind kind, int slot);
+/*
+ * Lock all tables of a slot against everybody, without waiting.  False when
+ * somebody (a writer, a prepared transaction, pg_dump) is in the way; then
+ * nothing stays locked beyond the transaction's end.
+ */
+extern bool ring_try_lock_slot(int slot);
+
+/* Give the locked tables of a slot new, empty files, and mark the slot free. */
+extern void ring_empty_slot(int slot);
+
+/* Go on in the next slot, where that is free; false where it is not. */
+extern bool ring_advance(void);
+
+/* Have every backend read fluxhooks_internal.ring anew after commit. */
+extern void ring_invalidate(void);
 
 extern void ring_init(void);
 

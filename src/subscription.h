@@ -5,6 +5,8 @@
 #ifndef FLUXHOOKS_SUBSCRIPTION_H
 #define FLUXHOOKS_SUBSCRIPTION_H
 
+#include "fmgr.h"
+
 #include "payload.h"
 
 typedef enum SubscriptionOperation
@@ -23,6 +25,8 @@ typedef struct SubscriptionGroup
 	Oid			relid;			/* the table that is reported */
 	char	   *table_schema;
 	char	   *table_name;
+	Datum		schema_text;	/* the same two as text */
+	Datum		name_text;
 	Datum		webhooks[3];	/* uuid[] by SubscriptionOperation; 0: nobody listens */
 	PayloadPlan *plan;
 } SubscriptionGroup;
@@ -41,6 +45,9 @@ typedef struct Subscription
  * transaction, whatever is invalidated meanwhile.
  */
 extern const Subscription *subscription_lookup(Relation rel);
+
+/* Trigger of the tables webhook and subscription: have every backend forget. */
+extern PGDLLEXPORT Datum subscription_configuration_changed(PG_FUNCTION_ARGS);
 
 extern void subscription_init(void);
 

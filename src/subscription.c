@@ -1,0 +1,386 @@
+/*
+ * subscription.c
+ *	  Which webhooks listen to a table: a cache per backend.
+ *
+ * Two layers.  The list of all subscriptions is read in one go, with a catalog
+ * snapshot: the transaction's own would, under REPEATABLE READ, fill the cache
+ * with what has been changed since.  From it and the relation, an entry per
+ * table is made, with everything capture needs.  Any change of the
+ * configuration invalidates the relation "webhook" and with it both layers; a change of a
+ * table invalidates its entry.
+ *
+ * Output functions are user code and may invalidate the entry in use: an
+ * entry that is replaced lives on until its transaction ends.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "commands/trigger.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "catalog.h"
+#include "reference.h"
+#include "subscription.h"
+#include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(subscription_configuration_changed);
+
+/* attribute numbers of the configuration tables */
+#define WEBHOOK_ATTR_ID			1
+#define WEBHOOK_ATTR_ENABLED	6
+#define WEBHOOK_ATTR_DELETED	16
+#define SUBSCRIPTION_ATTR_WEBHOOK		1
+#define SUBSCRIPTION_ATTR_RELATION		3
+#define SUBSCRIPTION_ATTR_OPERATIONS	4
+
+/* One row of fluxhooks_internal.subscription whose webhook is enabled. */
+typedef struct Listener
+{
+	Oid			relid;
+	bool		listens[3];		/* by SubscriptionOperation */
+	pg_uuid_t	webhook;
+} Listener;
+
+static HTAB *entries = NULL;
+static MemoryContext listeners_context = NULL;
+static Listener *listeners;
+static int	n_listeners;
+static bool listeners_valid = false;
+static Oid	watched = InvalidOid;	/* the relation "webhook", as last seen */
+static uint64 invalidations = 0;
+static MemoryContext retired = NULL;	/* parent of replaced entries */
+
+static void
+subscription_invalidate_all(void)
+{
+	HASH_SEQ_STATUS status;
+	Subscription *entry;
+
+	listeners_valid = false;
+	invalidations++;
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->valid = false;
+}
+
+static void
+subscription_relcache_callback(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	Subscription *entry;
+
+	if (relid == InvalidOid || relid == watched)
+	{
+		subscription_invalidate_all();
+		return;
+	}
+	invalidations++;
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->relid == relid)
+			entry->valid = false;
+		for (int i = 0; i < entry->n_groups; i++)
+		{
+			if (entry->groups[i].relid == relid)
+				entry->valid = false;
+		}
+	}
+}
+
+/* Schemas are renamed, types and casts change: seldom, and all at once will do. */
+static void
+subscription_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	subscription_invalidate_all();
+}
+
+static void
+subscription_xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			MemoryContextReset(retired);
+			break;
+		default:
+			break;
+	}
+}
+
+/* Ids of the webhooks that are enabled, as a sorted array in the current context. */
+static int
+subscription_uuid_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+static int
+subscription_read_enabled(Oid table, pg_uuid_t **ids)
+{
+	Relation	rel = table_open(table, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	int			n = 0;
+	int			size = 64;
+
+	*ids = palloc(size * sizeof(pg_uuid_t));
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		if (!heap_attisnull(tuple, WEBHOOK_ATTR_DELETED, RelationGetDescr(rel)) ||
+			!DatumGetBool(heap_getattr(tuple, WEBHOOK_ATTR_ENABLED, RelationGetDescr(rel), &isnull)))
+			continue;
+		if (n == size)
+			*ids = repalloc(*ids, (size *= 2) * sizeof(pg_uuid_t));
+		(*ids)[n++] = *DatumGetUUIDP(heap_getattr(tuple, WEBHOOK_ATTR_ID, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	qsort(*ids, n, sizeof(pg_uuid_t), subscription_uuid_compare);
+	return n;
+}
+
+static void
+subscription_read_operations(Datum operations, Listener *listener)
+{
+	Datum	   *elements;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(operations), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, NULL, &n);
+	memset(listener->listens, 0, sizeof(listener->listens));
+	for (int i = 0; i < n; i++)
+	{
+		switch (*VARDATA_ANY(DatumGetTextPP(elements[i])))
+		{
+			case OPERATION_INSERT:
+				listener->listens[SUBSCRIPTION_INSERT] = true;
+				break;
+			case OPERATION_UPDATE:
+				listener->listens[SUBSCRIPTION_UPDATE] = true;
+				break;
+			case OPERATION_DELETE:
+				listener->listens[SUBSCRIPTION_DELETE] = true;
+				break;
+		}
+	}
+}
+
+static void
+subscription_append_listener(const Listener *listener, int *size)
+{
+	if (n_listeners == *size)
+	{
+		*size = Max(64, *size * 2);
+		if (listeners == NULL)
+			listeners = MemoryContextAlloc(listeners_context, *size * sizeof(Listener));
+		else
+			listeners = repalloc(listeners, *size * sizeof(Listener));
+	}
+	listeners[n_listeners++] = *listener;
+}
+
+static void
+subscription_read_listeners(const Catalog *catalog)
+{
+	pg_uuid_t  *enabled;
+	int			n_enabled = subscription_read_enabled(catalog->webhook, &enabled);
+	Relation	rel = table_open(catalog->subscription, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	TupleDesc	desc = RelationGetDescr(rel);
+	HeapTuple	tuple;
+	int			size = 0;
+
+	MemoryContextReset(listeners_context);
+	listeners = NULL;
+	n_listeners = 0;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Listener	listener;
+		bool		isnull;
+
+		listener.webhook = *DatumGetUUIDP(heap_getattr(tuple, SUBSCRIPTION_ATTR_WEBHOOK, desc, &isnull));
+		if (!bsearch(&listener.webhook, enabled, n_enabled, sizeof(pg_uuid_t), subscription_uuid_compare))
+			continue;
+		listener.relid = reference_get_oid(heap_getattr(tuple, SUBSCRIPTION_ATTR_RELATION, desc, &isnull));
+		subscription_read_operations(heap_getattr(tuple, SUBSCRIPTION_ATTR_OPERATIONS, desc, &isnull), &listener);
+		subscription_append_listener(&listener, &size);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* uuid[] of who listens to this operation on this table, each once; 0: nobody. */
+static Datum
+subscription_webhooks(Oid relid, SubscriptionOperation operation)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(n_listeners, 1));
+	int			n = 0;
+
+	for (int i = 0; i < n_listeners; i++)
+	{
+		bool		known = false;
+
+		if (listeners[i].relid != relid || !listeners[i].listens[operation])
+			continue;
+		for (int k = 0; k < n; k++)
+			known |= memcmp(DatumGetUUIDP(ids[k]), &listeners[i].webhook, UUID_LEN) == 0;
+		if (!known)
+			ids[n++] = UUIDPGetDatum(&listeners[i].webhook);
+	}
+	if (n == 0)
+		return (Datum) 0;
+	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+static bool
+subscription_has_listener(Oid relid)
+{
+	for (int i = 0; i < n_listeners; i++)
+	{
+		if (listeners[i].relid == relid)
+			return true;
+	}
+	return false;
+}
+
+static void
+subscription_add_group(Subscription *entry, Relation source, Oid relid)
+{
+	SubscriptionGroup *group = &entry->groups[entry->n_groups];
+	Relation	reported = source;
+
+	if (relid != RelationGetRelid(source))
+		reported = table_open(relid, AccessShareLock);
+	group->relid = relid;
+	group->table_schema = get_namespace_name(RelationGetNamespace(reported));
+	group->table_name = pstrdup(RelationGetRelationName(reported));
+	group->schema_text = CStringGetTextDatum(group->table_schema);
+	group->name_text = CStringGetTextDatum(group->table_name);
+	for (int i = 0; i < lengthof(group->webhooks); i++)
+		group->webhooks[i] = subscription_webhooks(relid, (SubscriptionOperation) i);
+	group->plan = payload_plan_make(source, reported, entry->context);
+	entry->n_groups++;
+	if (reported != source)
+		table_close(reported, AccessShareLock);
+}
+
+static void
+subscription_build(Subscription *entry, Relation rel)
+{
+	MemoryContext old = MemoryContextSwitchTo(entry->context);
+	List	   *candidates = NIL;
+	ListCell   *lc;
+
+	if (rel->rd_rel->relispartition)
+		candidates = get_partition_ancestors(RelationGetRelid(rel));
+	candidates = lcons_oid(RelationGetRelid(rel), candidates);
+
+	entry->groups = palloc(list_length(candidates) * sizeof(SubscriptionGroup));
+	foreach(lc, candidates)
+	{
+		if (subscription_has_listener(lfirst_oid(lc)))
+			subscription_add_group(entry, rel, lfirst_oid(lc));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+subscription_fill(Subscription *entry, Relation rel)
+{
+	const Catalog *catalog = catalog_require();
+	uint64		before;
+
+	watched = catalog->webhook;
+	if (!listeners_valid)
+	{
+		before = invalidations;
+		subscription_read_listeners(catalog);
+		listeners_valid = (before == invalidations);
+	}
+
+	if (entry->context != NULL)
+	{
+		MemoryContextSetParent(entry->context, retired);
+		entry->context = NULL;
+	}
+	entry->n_groups = 0;
+	entry->context = AllocSetContextCreate(CacheMemoryContext, "fluxhooks subscription",
+										   ALLOCSET_SMALL_SIZES);
+	before = invalidations;
+	subscription_build(entry, rel);
+	entry->valid = (before == invalidations);
+}
+
+const Subscription *
+subscription_lookup(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	bool		found;
+	Subscription *entry = hash_search(entries, &relid, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		entry->valid = false;
+		entry->context = NULL;
+		entry->n_groups = 0;
+	}
+	if (!entry->valid)
+		subscription_fill(entry, rel);
+	return entry;
+}
+
+/*
+ * configuration_changed() RETURNS trigger, on webhook and subscription.
+ */
+Datum
+subscription_configuration_changed(PG_FUNCTION_ARGS)
+{
+	const Catalog *catalog = catalog_require();
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("fluxhooks_internal.configuration_changed() is a trigger function")));
+	CacheInvalidateRelcacheByRelid(catalog->webhook);
+	wakeup_recheck_at_commit();
+	PG_RETURN_POINTER(NULL);
+}
+
+void
+subscription_init(void)
+{
+	HASHCTL		ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(Subscription);
+	entries = hash_create("fluxhooks subscriptions", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	listeners_context = AllocSetContextCreate(TopMemoryContext, "fluxhooks listeners",
+											  ALLOCSET_SMALL_SIZES);
+	retired = AllocSetContextCreate(TopMemoryContext, "fluxhooks retired subscriptions",
+									ALLOCSET_SMALL_SIZES);
+	CacheRegisterRelcacheCallback(subscription_relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, subscription_syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, subscription_syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(CASTSOURCETARGET, subscription_syscache_callback, (Datum) 0);
+	RegisterXactCallback(subscription_xact_callback, NULL);
+}
