@@ -142,18 +142,20 @@ CREATE TRIGGER configuration_changed
 CREATE TABLE fluxhooks_internal.instance (
   system_identifier bigint,
   database oid,
+  started_from_backup timestamptz,
   PRIMARY KEY (system_identifier, database)
 );
 COMMENT ON TABLE fluxhooks_internal.instance IS
-  'where this data has sent from: a foreign row pauses a copy before it sends anything';
+  'where this data has sent from: a foreign row pauses a copy before it sends anything; started_from_backup is the server start that has been paused for already';
 SELECT pg_catalog.pg_extension_config_dump('fluxhooks_internal.instance', '');
 
 CREATE TABLE fluxhooks_internal.pause (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  copy boolean NOT NULL DEFAULT true,
   reason text,
   since timestamptz NOT NULL
 );
-COMMENT ON TABLE fluxhooks_internal.pause IS 'holds one row while this database sends nothing';
+COMMENT ON TABLE fluxhooks_internal.pause IS 'holds one row while this database sends nothing; copy: since it turned out to be a copy, not since a user said so';
 
 ----------------------------------------------------------------------------
 -- The event log, attempts and cursor: rings of tables that are emptied whole
@@ -350,3 +352,481 @@ RETURNS uuid
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'queue_delivery_id_sql';
 COMMENT ON FUNCTION fluxhooks_internal.delivery_id(uuid, uuid) IS
   'id of an event''s delivery to a webhook: the event''s UUIDv7 with its last 62 bits mixed with the webhook''s id';
+
+CREATE FUNCTION fluxhooks_internal.event_body(event fluxhooks_internal.event, webhook_id uuid)
+RETURNS bytea
+LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'log_event_body_sql';
+COMMENT ON FUNCTION fluxhooks_internal.event_body(fluxhooks_internal.event, uuid) IS
+  'the body, UTF-8, that an event''s delivery to a webhook has';
+
+----------------------------------------------------------------------------
+-- Webhooks and deliveries as the views and functions below need them
+----------------------------------------------------------------------------
+
+CREATE FUNCTION fluxhooks_internal.webhook_paused_reason(fluxhooks_internal.webhook)
+RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+    ($1).paused_reason,
+    CASE WHEN NOT EXISTS (SELECT FROM pg_roles AS r
+                          WHERE r.oid = fluxhooks_internal.reference_oid(($1).owner))
+         THEN format('owner "%s" does not exist', ($1).owner) END,
+    (SELECT format('table %s does not exist', s.relation)
+     FROM fluxhooks_internal.subscription AS s
+     WHERE s.webhook_id = ($1).id AND fluxhooks_internal.reference_oid(s.relation) = 0
+     ORDER BY s.position LIMIT 1))
+$$;
+COMMENT ON FUNCTION fluxhooks_internal.webhook_paused_reason(fluxhooks_internal.webhook) IS
+  'why a webhook sends nothing now: the reason it was paused for, or what a restore could not find; null when it is not paused';
+
+-- A delivery is in one of three places, which have a view each: columns as in
+-- fluxhooks.deliveries, then what the functions need besides.
+
+-- Ended: the last row in the attempt ring, and none in pending.
+CREATE VIEW fluxhooks_internal.delivery_ended AS
+SELECT a.delivery_id AS id,
+       a.webhook_id,
+       CASE coalesce(a.operation, e.operation)
+         WHEN 'I' THEN 'INSERT' WHEN 'U' THEN 'UPDATE' WHEN 'D' THEN 'DELETE' WHEN 'T' THEN 'TEST'
+       END AS event,
+       coalesce(a.table_schema, e.table_schema) AS table_schema,
+       coalesce(a.table_name, e.table_name) AS table_name,
+       convert_from(coalesce(a.record_key, e.record_key), 'UTF8')::jsonb AS record_key,
+       CASE a.outcome WHEN 's' THEN 'success' WHEN 'f' THEN 'failed' WHEN 'c' THEN 'cancelled' ELSE 'pending' END AS status,
+       a.attempt AS attempts,
+       coalesce(a.status_code, r.status_code) AS status_code,
+       coalesce(a.response_time_ms, r.response_time_ms) AS response_time_ms,
+       coalesce(a.response_body, r.response_body) AS response_body,
+       coalesce(a.error, r.error) AS error,
+       coalesce(a.captured_at, e.captured_at) AS created_at,
+       CASE a.outcome WHEN 'c' THEN r.started_at ELSE a.started_at END AS last_attempt_at,
+       NULL::timestamptz AS next_attempt_at,
+       fluxhooks_internal.reference_oid(w.owner) AS owner,
+       w.deleted_at IS NOT NULL AS deleted,
+       a.xid, a.cid, a.seq
+FROM fluxhooks_internal.attempt AS a
+JOIN fluxhooks_internal.webhook AS w ON w.id = a.webhook_id
+LEFT JOIN fluxhooks_internal.event AS e ON e.xid = a.xid AND e.cid = a.cid AND e.seq = a.seq
+-- cancelled: no request, so that the one before it is what there is to see
+LEFT JOIN LATERAL (SELECT b.*
+                   FROM fluxhooks_internal.attempt AS b
+                   WHERE a.outcome = 'c' AND b.outcome <> 'c'
+                     AND b.webhook_id = a.webhook_id AND b.delivery_id = a.delivery_id
+                   ORDER BY b.attempt DESC LIMIT 1) AS r ON true
+WHERE NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS b
+                  WHERE b.webhook_id = a.webhook_id AND b.delivery_id = a.delivery_id
+                    AND (b.attempt, b.outcome = 'c', b.started_at) > (a.attempt, a.outcome = 'c', a.started_at))
+  AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = a.delivery_id);
+COMMENT ON VIEW fluxhooks_internal.delivery_ended IS 'deliveries that wait for nothing more';
+
+-- In pending: to be retried, parked, or to be sent again.
+CREATE VIEW fluxhooks_internal.delivery_pending AS
+SELECT p.delivery_id AS id,
+       p.webhook_id,
+       CASE coalesce(p.operation, e.operation)
+         WHEN 'I' THEN 'INSERT' WHEN 'U' THEN 'UPDATE' WHEN 'D' THEN 'DELETE' WHEN 'T' THEN 'TEST'
+       END AS event,
+       coalesce(p.table_schema, e.table_schema) AS table_schema,
+       coalesce(p.table_name, e.table_name) AS table_name,
+       convert_from(coalesce(p.record_key, e.record_key), 'UTF8')::jsonb AS record_key,
+       CASE WHEN w.deleted_at IS NULL THEN 'pending' ELSE 'cancelled' END AS status,
+       p.attempts,
+       r.status_code,
+       r.response_time_ms,
+       r.response_body,
+       r.error,
+       coalesce(p.captured_at, e.captured_at) AS created_at,
+       r.started_at AS last_attempt_at,
+       CASE WHEN w.deleted_at IS NULL AND isfinite(p.due_at) THEN p.due_at END AS next_attempt_at,
+       fluxhooks_internal.reference_oid(w.owner) AS owner,
+       w.deleted_at IS NOT NULL AS deleted,
+       p.xid, p.cid, p.seq
+FROM fluxhooks_internal.pending AS p
+JOIN fluxhooks_internal.webhook AS w ON w.id = p.webhook_id
+LEFT JOIN fluxhooks_internal.event AS e ON e.xid = p.xid AND e.cid = p.cid AND e.seq = p.seq
+LEFT JOIN LATERAL (SELECT b.*
+                   FROM fluxhooks_internal.attempt AS b
+                   WHERE p.attempts > 0 AND b.outcome <> 'c'
+                     AND b.webhook_id = p.webhook_id AND b.delivery_id = p.delivery_id
+                   ORDER BY b.attempt DESC LIMIT 1) AS r ON true;
+COMMENT ON VIEW fluxhooks_internal.delivery_pending IS 'deliveries that the worker has put aside for later';
+
+-- Committed, and neither attempted nor put aside: the worker comes to it.
+CREATE VIEW fluxhooks_internal.delivery_unread AS
+SELECT d.id,
+       l.webhook_id,
+       CASE e.operation WHEN 'I' THEN 'INSERT' WHEN 'U' THEN 'UPDATE' WHEN 'D' THEN 'DELETE' END AS event,
+       e.table_schema,
+       e.table_name,
+       convert_from(e.record_key, 'UTF8')::jsonb AS record_key,
+       CASE WHEN w.deleted_at IS NULL THEN 'pending' ELSE 'cancelled' END AS status,
+       0 AS attempts,
+       NULL::integer AS status_code,
+       NULL::double precision AS response_time_ms,
+       NULL::text AS response_body,
+       NULL::text AS error,
+       e.captured_at AS created_at,
+       NULL::timestamptz AS last_attempt_at,
+       NULL::timestamptz AS next_attempt_at,
+       fluxhooks_internal.reference_oid(w.owner) AS owner,
+       w.deleted_at IS NOT NULL AS deleted,
+       e.xid, e.cid, e.seq
+FROM (SELECT c.last_snapshot FROM fluxhooks_internal.cursor AS c ORDER BY c.number DESC LIMIT 1) AS c
+JOIN fluxhooks_internal.event AS e
+  ON e.xid >= pg_snapshot_xmin(c.last_snapshot) AND NOT pg_visible_in_snapshot(e.xid, c.last_snapshot)
+CROSS JOIN LATERAL unnest(e.webhooks) AS l(webhook_id)
+CROSS JOIN LATERAL fluxhooks_internal.delivery_id(e.id, l.webhook_id) AS d(id)
+JOIN fluxhooks_internal.webhook AS w ON w.id = l.webhook_id
+WHERE NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a
+                  WHERE a.webhook_id = l.webhook_id AND a.delivery_id = d.id)
+  AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = d.id);
+COMMENT ON VIEW fluxhooks_internal.delivery_unread IS 'deliveries that the worker has not come to yet';
+
+CREATE VIEW fluxhooks_internal.delivery AS
+  SELECT * FROM fluxhooks_internal.delivery_ended
+  UNION ALL SELECT * FROM fluxhooks_internal.delivery_pending
+  UNION ALL SELECT * FROM fluxhooks_internal.delivery_unread;
+COMMENT ON VIEW fluxhooks_internal.delivery IS 'every delivery, with the owner of its webhook and the place of its event';
+
+CREATE FUNCTION fluxhooks_internal.worker_status(
+  OUT pid integer, OUT running_since timestamptz, OUT in_flight integer, OUT last_error text,
+  OUT delivery boolean, OUT preloaded boolean)
+RETURNS record
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_worker_status';
+COMMENT ON FUNCTION fluxhooks_internal.worker_status() IS
+  'this database''s worker, and whether the server delivers at all';
+
+----------------------------------------------------------------------------
+-- Views for users: each role sees what belongs to its webhooks
+----------------------------------------------------------------------------
+
+CREATE VIEW fluxhooks.webhooks WITH (security_barrier) AS
+SELECT w.id,
+       w.name,
+       w.description,
+       w.url,
+       w.secret IS NOT NULL AS signed,
+       w.enabled,
+       r.reason IS NOT NULL AS paused,
+       r.reason AS paused_reason,
+       e.events,
+       h.headers,
+       w.max_retries,
+       w.timeout_seconds,
+       w.retry_backoff_seconds,
+       w.owner::text::name AS owner,
+       w.created_at,
+       w.updated_at,
+       w.options
+FROM fluxhooks_internal.webhook AS w
+CROSS JOIN LATERAL fluxhooks_internal.webhook_paused_reason(w) AS r(reason)
+CROSS JOIN LATERAL (
+  SELECT coalesce(jsonb_agg(jsonb_build_object('table', t.parts[2], 'schema', t.parts[1],
+                                               'operations', s.operations) ORDER BY s.position), '[]')
+  FROM fluxhooks_internal.subscription AS s
+  CROSS JOIN LATERAL parse_ident(s.relation::text, false) AS t(parts)
+  WHERE s.webhook_id = w.id
+    -- a subscription ends with its table; one that a restore could not find waits for it
+    AND (fluxhooks_internal.reference_oid(s.relation) = 0
+         OR EXISTS (SELECT FROM pg_class AS c WHERE c.oid = fluxhooks_internal.reference_oid(s.relation)))
+) AS e(events)
+CROSS JOIN LATERAL (
+  SELECT coalesce(jsonb_object_agg(
+    i.key,
+    CASE WHEN i.key ~* 'authorization|cookie|key|token|secret|password|signature'
+         THEN '"***"'::jsonb ELSE i.value END), '{}')
+  FROM jsonb_each(w.headers) AS i
+) AS h(headers)
+WHERE w.deleted_at IS NULL
+  AND pg_has_role(fluxhooks_internal.reference_oid(w.owner), 'USAGE');
+
+COMMENT ON VIEW fluxhooks.webhooks IS 'your webhooks';
+COMMENT ON COLUMN fluxhooks.webhooks.id IS 'identifies the webhook; payloads carry it as webhook_id';
+COMMENT ON COLUMN fluxhooks.webhooks.name IS 'unique among its owner''s webhooks';
+COMMENT ON COLUMN fluxhooks.webhooks.description IS 'what the webhook is for';
+COMMENT ON COLUMN fluxhooks.webhooks.url IS 'endpoint that requests are sent to';
+COMMENT ON COLUMN fluxhooks.webhooks.signed IS 'whether requests carry signatures; the secret itself cannot be read';
+COMMENT ON COLUMN fluxhooks.webhooks.enabled IS 'off: captures nothing and sends nothing';
+COMMENT ON COLUMN fluxhooks.webhooks.paused IS 'on: captures, and holds deliveries back';
+COMMENT ON COLUMN fluxhooks.webhooks.paused_reason IS 'why it is paused';
+COMMENT ON COLUMN fluxhooks.webhooks.events IS 'tables and operations it listens to';
+COMMENT ON COLUMN fluxhooks.webhooks.headers IS 'additional request headers; values of those that hold credentials read ***';
+COMMENT ON COLUMN fluxhooks.webhooks.max_retries IS 'retries after a first attempt that failed';
+COMMENT ON COLUMN fluxhooks.webhooks.timeout_seconds IS 'bound on a whole request';
+COMMENT ON COLUMN fluxhooks.webhooks.retry_backoff_seconds IS 'wait before the first retry; doubled for each further one';
+COMMENT ON COLUMN fluxhooks.webhooks.owner IS 'role that the webhook belongs to';
+COMMENT ON COLUMN fluxhooks.webhooks.created_at IS 'when it was created';
+COMMENT ON COLUMN fluxhooks.webhooks.updated_at IS 'when its configuration last changed';
+COMMENT ON COLUMN fluxhooks.webhooks.options IS 'further configuration';
+
+CREATE VIEW fluxhooks.deliveries WITH (security_barrier) AS
+SELECT d.id, d.webhook_id, d.event, d.table_schema, d.table_name, d.record_key, d.status,
+       d.attempts, d.status_code, d.response_time_ms, d.response_body, d.error,
+       d.created_at, d.last_attempt_at, d.next_attempt_at
+FROM fluxhooks_internal.delivery AS d
+WHERE pg_has_role(d.owner, 'USAGE');
+
+COMMENT ON VIEW fluxhooks.deliveries IS 'row changes on their way to your webhooks'' endpoints, or arrived there';
+COMMENT ON COLUMN fluxhooks.deliveries.id IS 'identifies the delivery, on every attempt; newer ones are greater';
+COMMENT ON COLUMN fluxhooks.deliveries.webhook_id IS 'webhook that it belongs to';
+COMMENT ON COLUMN fluxhooks.deliveries.event IS 'INSERT, UPDATE, DELETE or TEST';
+COMMENT ON COLUMN fluxhooks.deliveries.table_schema IS 'schema of the table, as it was called then';
+COMMENT ON COLUMN fluxhooks.deliveries.table_name IS 'table, as it was called then';
+COMMENT ON COLUMN fluxhooks.deliveries.record_key IS 'key columns of the row; null without a key';
+COMMENT ON COLUMN fluxhooks.deliveries.status IS 'pending, success, failed or cancelled';
+COMMENT ON COLUMN fluxhooks.deliveries.attempts IS 'requests made so far';
+COMMENT ON COLUMN fluxhooks.deliveries.status_code IS 'HTTP status of the last answer; null when none came';
+COMMENT ON COLUMN fluxhooks.deliveries.response_time_ms IS 'how long the endpoint took for the last answer';
+COMMENT ON COLUMN fluxhooks.deliveries.response_body IS 'beginning of the last answer''s body';
+COMMENT ON COLUMN fluxhooks.deliveries.error IS 'what went wrong in the last attempt';
+COMMENT ON COLUMN fluxhooks.deliveries.created_at IS 'when the row change was captured';
+COMMENT ON COLUMN fluxhooks.deliveries.last_attempt_at IS 'when the last request was sent';
+COMMENT ON COLUMN fluxhooks.deliveries.next_attempt_at IS 'when the next retry is due';
+
+CREATE VIEW fluxhooks.attempts WITH (security_barrier) AS
+SELECT a.delivery_id, a.webhook_id, a.attempt, a.started_at, a.url, a.remote_address,
+       a.status_code, a.response_time_ms, a.response_body, a.error, a.error_code
+FROM fluxhooks_internal.attempt AS a
+JOIN fluxhooks_internal.webhook AS w ON w.id = a.webhook_id
+WHERE a.outcome <> 'c'
+  AND pg_has_role(fluxhooks_internal.reference_oid(w.owner), 'USAGE');
+
+COMMENT ON VIEW fluxhooks.attempts IS 'requests that were made for your webhooks';
+COMMENT ON COLUMN fluxhooks.attempts.delivery_id IS 'delivery that was attempted';
+COMMENT ON COLUMN fluxhooks.attempts.webhook_id IS 'webhook that it belongs to';
+COMMENT ON COLUMN fluxhooks.attempts.attempt IS 'number of the attempt, from 1 on';
+COMMENT ON COLUMN fluxhooks.attempts.started_at IS 'when the request was sent';
+COMMENT ON COLUMN fluxhooks.attempts.url IS 'where it was sent to';
+COMMENT ON COLUMN fluxhooks.attempts.remote_address IS 'address that it was sent to; null when no connection came about';
+COMMENT ON COLUMN fluxhooks.attempts.status_code IS 'HTTP status of the answer; null when none came';
+COMMENT ON COLUMN fluxhooks.attempts.response_time_ms IS 'how long the endpoint took';
+COMMENT ON COLUMN fluxhooks.attempts.response_body IS 'beginning of the answer''s body';
+COMMENT ON COLUMN fluxhooks.attempts.error IS 'what went wrong; null when nothing did';
+COMMENT ON COLUMN fluxhooks.attempts.error_code IS 'dns, address_denied, refused, timeout, tls, reset, status or protocol; null on success';
+
+-- What the worker is at, and its last error, may tell of other roles'
+-- webhooks: shown only to those who may see all there are.
+CREATE VIEW fluxhooks.status WITH (security_barrier) AS
+SELECT s.pid AS worker_pid,
+       s.running_since,
+       p.single IS NOT NULL OR NOT s.delivery AS paused,
+       CASE WHEN p.single THEN p.reason
+            WHEN NOT s.delivery THEN 'fluxhooks.delivery is off'
+       END AS paused_reason,
+       w.webhooks,
+       q.pending + u.pending AS pending,
+       CASE WHEN w.all_visible THEN coalesce(s.in_flight, 0) END AS in_flight,
+       least(q.oldest, u.oldest) AS oldest_pending_at,
+       CASE WHEN NOT s.preloaded
+            THEN 'deliveries wait until shared_preload_libraries = ''fluxhooks'' is set and the server restarted'
+            WHEN w.all_visible THEN s.last_error
+       END AS last_error
+FROM fluxhooks_internal.worker_status() AS s
+LEFT JOIN fluxhooks_internal.pause AS p ON true
+CROSS JOIN (
+  SELECT count(*) FILTER (WHERE v.visible AND v.deleted_at IS NULL) AS webhooks,
+         coalesce(bool_and(v.visible), true) AS all_visible
+  FROM (SELECT pg_has_role(fluxhooks_internal.reference_oid(owner), 'USAGE') AS visible, deleted_at
+        FROM fluxhooks_internal.webhook) AS v
+) AS w
+CROSS JOIN (
+  SELECT count(*) AS pending, min(p.pending_since) AS oldest
+  FROM fluxhooks_internal.pending AS p
+  JOIN fluxhooks_internal.webhook AS w ON w.id = p.webhook_id
+  WHERE w.deleted_at IS NULL AND pg_has_role(fluxhooks_internal.reference_oid(w.owner), 'USAGE')
+) AS q
+CROSS JOIN (
+  SELECT count(*) AS pending, min(d.created_at) AS oldest
+  FROM fluxhooks_internal.delivery_unread AS d
+  WHERE NOT d.deleted AND pg_has_role(d.owner, 'USAGE')
+) AS u;
+
+COMMENT ON VIEW fluxhooks.status IS 'how this database''s deliveries are doing: always one row';
+COMMENT ON COLUMN fluxhooks.status.worker_pid IS 'process that delivers; null when none runs';
+COMMENT ON COLUMN fluxhooks.status.running_since IS 'when that process started';
+COMMENT ON COLUMN fluxhooks.status.paused IS 'on: row changes are captured, and nothing is sent';
+COMMENT ON COLUMN fluxhooks.status.paused_reason IS 'why nothing is sent';
+COMMENT ON COLUMN fluxhooks.status.webhooks IS 'number of your webhooks';
+COMMENT ON COLUMN fluxhooks.status.pending IS 'number of your deliveries that are pending';
+COMMENT ON COLUMN fluxhooks.status.in_flight IS 'requests under way; null where not all webhooks are yours';
+COMMENT ON COLUMN fluxhooks.status.oldest_pending_at IS 'since when the oldest of your pending deliveries has been waiting';
+COMMENT ON COLUMN fluxhooks.status.last_error IS 'what last went wrong in the worker; null where not all webhooks are yours';
+
+----------------------------------------------------------------------------
+-- Functions for users
+----------------------------------------------------------------------------
+
+CREATE FUNCTION fluxhooks.create_webhook(
+  name text, url text, events jsonb,
+  description text DEFAULT NULL, secret text DEFAULT NULL, enabled boolean DEFAULT true,
+  headers jsonb DEFAULT '{}', max_retries integer DEFAULT 3, timeout_seconds integer DEFAULT 30,
+  retry_backoff_seconds integer DEFAULT 5, options jsonb DEFAULT '{}')
+RETURNS uuid
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_create_webhook';
+COMMENT ON FUNCTION fluxhooks.create_webhook(text, text, jsonb, text, text, boolean, jsonb, integer, integer, integer, jsonb) IS
+  'create a webhook and have its tables captured; returns its id';
+
+CREATE FUNCTION fluxhooks.create_webhook(config jsonb)
+RETURNS uuid
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_create_webhook_config';
+COMMENT ON FUNCTION fluxhooks.create_webhook(jsonb) IS
+  'create a webhook from one object, and have its tables captured; returns its id';
+
+CREATE FUNCTION fluxhooks.put_webhook(config jsonb)
+RETURNS uuid
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_put_webhook';
+COMMENT ON FUNCTION fluxhooks.put_webhook(jsonb) IS
+  'create your webhook of this name, or change the given keys of the one there is; returns its id';
+
+CREATE FUNCTION fluxhooks.update_webhook(webhook_id uuid, changes jsonb)
+RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_update_webhook';
+COMMENT ON FUNCTION fluxhooks.update_webhook(uuid, jsonb) IS
+  'change the given keys of a webhook and no other; null puts a key back to its default';
+
+CREATE FUNCTION fluxhooks.delete_webhook(webhook_id uuid)
+RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_delete_webhook';
+COMMENT ON FUNCTION fluxhooks.delete_webhook(uuid) IS
+  'delete a webhook, cancel what is pending, and drop the triggers that nobody else needs';
+
+CREATE FUNCTION fluxhooks.webhook_id(name text)
+RETURNS uuid
+LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'api_webhook_id';
+COMMENT ON FUNCTION fluxhooks.webhook_id(text) IS 'id of your webhook of this name';
+
+CREATE FUNCTION fluxhooks.event(target regclass, VARIADIC operations text[] DEFAULT '{INSERT,UPDATE,DELETE}')
+RETURNS jsonb
+LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'api_event';
+COMMENT ON FUNCTION fluxhooks.event(regclass, text[]) IS
+  'an array for the events of a webhook, with one table; join several with ||';
+
+CREATE FUNCTION fluxhooks.test_webhook(webhook_id uuid)
+RETURNS fluxhooks.deliveries
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_test_webhook';
+COMMENT ON FUNCTION fluxhooks.test_webhook(uuid) IS
+  'send one sample now, wait for the answer, and return the recorded delivery';
+
+-- Plans that read the newest and stop: the planner has no statistics of rings
+-- and would rather sort everything.
+CREATE FUNCTION fluxhooks_internal.list_deliveries(
+  webhook uuid, max_rows integer, wanted text, since timestamptz, until timestamptz, lowest uuid, before uuid)
+RETURNS SETOF fluxhooks.deliveries
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_sort = off
+SET jit = off
+AS $$
+  SELECT d.id, d.webhook_id, d.event, d.table_schema, d.table_name, d.record_key, d.status,
+         d.attempts, d.status_code, d.response_time_ms, d.response_body, d.error,
+         d.created_at, d.last_attempt_at, d.next_attempt_at
+  FROM (
+    (SELECT * FROM fluxhooks_internal.delivery_ended AS d
+     WHERE wanted IS DISTINCT FROM 'pending'
+       AND d.webhook_id = webhook AND d.id >= lowest AND d.id < before
+       AND d.status = coalesce(wanted, d.status)
+       AND d.created_at >= since AND d.created_at < until
+     ORDER BY d.id DESC LIMIT max_rows)
+    UNION ALL
+    (SELECT * FROM fluxhooks_internal.delivery_pending AS d
+     WHERE d.webhook_id = webhook AND d.id >= lowest AND d.id < before
+       AND d.status = coalesce(wanted, d.status)
+       AND d.created_at >= since AND d.created_at < until
+     ORDER BY d.id DESC LIMIT max_rows)
+    UNION ALL
+    (SELECT * FROM fluxhooks_internal.delivery_unread AS d
+     WHERE d.webhook_id = webhook AND d.id >= lowest AND d.id < before
+       AND d.status = coalesce(wanted, d.status)
+       AND d.created_at >= since AND d.created_at < until
+     ORDER BY d.id DESC LIMIT max_rows)
+  ) AS d
+  ORDER BY d.id DESC LIMIT max_rows
+$$;
+COMMENT ON FUNCTION fluxhooks_internal.list_deliveries(uuid, integer, text, timestamptz, timestamptz, uuid, uuid) IS
+  'newest deliveries of a webhook, of a status (null: any), captured from since until before until, with ids from lowest until before before';
+
+CREATE FUNCTION fluxhooks.list_deliveries(
+  webhook_id uuid, max_rows integer DEFAULT 50, status text DEFAULT NULL,
+  since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, before uuid DEFAULT NULL)
+RETURNS SETOF fluxhooks.deliveries
+LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'api_list_deliveries';
+COMMENT ON FUNCTION fluxhooks.list_deliveries(uuid, integer, text, timestamptz, timestamptz, uuid) IS
+  'deliveries of a webhook, newest first; go on with the last one''s id as before';
+
+CREATE FUNCTION fluxhooks.redeliver(delivery_id uuid)
+RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_redeliver';
+COMMENT ON FUNCTION fluxhooks.redeliver(uuid) IS
+  'send a finished delivery again: same id and body, fresh retries';
+
+CREATE FUNCTION fluxhooks.delivery_payload(delivery_id uuid)
+RETURNS text
+LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'api_delivery_payload';
+COMMENT ON FUNCTION fluxhooks.delivery_payload(uuid) IS 'body of a delivery''s requests';
+
+CREATE FUNCTION fluxhooks.pause(reason text DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_pause';
+COMMENT ON FUNCTION fluxhooks.pause(text) IS
+  'superuser: send nothing from this database until resume(); row changes are still captured';
+
+CREATE FUNCTION fluxhooks.resume()
+RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_resume';
+COMMENT ON FUNCTION fluxhooks.resume() IS
+  'superuser: send again; in a copied database what was inherited is cancelled first';
+
+----------------------------------------------------------------------------
+-- Partitions that come and go
+----------------------------------------------------------------------------
+
+CREATE FUNCTION fluxhooks_internal.partition_attached()
+RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'api_partition_attached';
+COMMENT ON FUNCTION fluxhooks_internal.partition_attached() IS
+  'before ATTACH PARTITION: the partition''s own capture trigger makes room for the clone that it gets';
+CREATE EVENT TRIGGER fluxhooks_partition_attached ON ddl_command_start
+  WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION fluxhooks_internal.partition_attached();
+COMMENT ON EVENT TRIGGER fluxhooks_partition_attached IS 'lets tables with webhooks be attached as partitions';
+
+CREATE FUNCTION fluxhooks_internal.partition_detached()
+RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'api_partition_detached';
+COMMENT ON FUNCTION fluxhooks_internal.partition_detached() IS
+  'after DETACH PARTITION: a partition with webhooks of its own gets a capture trigger of its own';
+CREATE EVENT TRIGGER fluxhooks_partition_detached ON ddl_command_end
+  WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION fluxhooks_internal.partition_detached();
+COMMENT ON EVENT TRIGGER fluxhooks_partition_detached IS 'keeps webhooks of a detached partition going';
+
+----------------------------------------------------------------------------
+-- Rights
+----------------------------------------------------------------------------
+
+-- Nothing is open to everybody; README.md says which GRANTs a role needs.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA fluxhooks, fluxhooks_internal FROM PUBLIC;
+
+-- Views run functions with the rights of who reads them.  Nobody can call
+-- these by themselves without USAGE on their schema.
+GRANT EXECUTE ON FUNCTION
+  fluxhooks_internal.reference_oid(fluxhooks_internal.role_reference),
+  fluxhooks_internal.reference_oid(fluxhooks_internal.table_reference),
+  fluxhooks_internal.webhook_paused_reason(fluxhooks_internal.webhook),
+  fluxhooks_internal.delivery_id(uuid, uuid),
+  fluxhooks_internal.worker_status()
+TO PUBLIC;
+
+----------------------------------------------------------------------------
+-- Ready
+----------------------------------------------------------------------------
+
+CREATE FUNCTION fluxhooks_internal.installed()
+RETURNS void
+LANGUAGE C AS 'MODULE_PATHNAME', 'api_installed';
+COMMENT ON FUNCTION fluxhooks_internal.installed() IS
+  'has the launcher start a worker here once this script is committed';
+REVOKE ALL ON FUNCTION fluxhooks_internal.installed() FROM PUBLIC;
+SELECT fluxhooks_internal.installed();

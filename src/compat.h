@@ -11,10 +11,30 @@
 #include "access/genam.h"
 #include "access/transam.h"
 #include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+#include "catalog/pg_class.h"
+#if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
+#endif
+#include "catalog/pg_database.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#if PG_VERSION_NUM >= 140000
+#include "utils/multirangetypes.h"
+#endif
+#include "utils/rangetypes.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 /* 15 renamed EmitWarningsOnPlaceholders and made the prefix reserved. */
 static inline void
@@ -97,6 +117,206 @@ compat_latest_completed_xid(void)
 #endif
 	LWLockRelease(ProcArrayLock);
 	return xid;
+}
+
+/* 16 replaced the functions for one class of object each. */
+static inline bool
+compat_class_ownercheck(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, role);
+#else
+	return pg_class_ownercheck(relid, role);
+#endif
+}
+
+/*
+ * Valid UTF-8 in the database's encoding, palloc'd; a character that this
+ * lacks becomes "?".  14 added conversions that report where they stopped.
+ */
+static inline char *
+compat_utf8_to_server(const char *utf8, size_t len)
+{
+	int			server = GetDatabaseEncoding();
+	StringInfoData out;
+	const unsigned char *p = (const unsigned char *) utf8;
+	const unsigned char *end = p + len;
+
+	if (server == PG_UTF8 || server == PG_SQL_ASCII)
+		return pnstrdup(utf8, len);
+	initStringInfo(&out);
+	while (p < end)
+	{
+		int			n = pg_utf_mblen(p);
+#if PG_VERSION_NUM >= 140000
+		Oid			proc = FindDefaultConversionProc(PG_UTF8, server);
+		unsigned char one[MAX_CONVERSION_GROWTH * 4 + 1];
+
+		if (OidIsValid(proc) &&
+			pg_do_encoding_conversion_buf(proc, PG_UTF8, server, unconstify(unsigned char *, p), n,
+										  one, sizeof(one), true) == n)
+			appendStringInfoString(&out, (char *) one);
+		else
+			appendStringInfoChar(&out, '?');
+#else
+		appendStringInfoChar(&out, n == 1 ? *p : '?');
+#endif
+		p += n;
+	}
+	return out.data;
+}
+
+/*
+ * Convert text to UTF-8 with a conversion procedure; false where some of it has
+ * no place there.  14 made the procedures report that; before, they raise an
+ * error, and as they touch nothing, catching it takes no subtransaction.
+ */
+static inline bool
+compat_convert_to_utf8(FmgrInfo *conversion, int encoding, const char *text, int len, char *out)
+{
+#if PG_VERSION_NUM >= 140000
+	return DatumGetInt32(FunctionCall6(conversion, Int32GetDatum(encoding), Int32GetDatum(PG_UTF8),
+									   CStringGetDatum(text), CStringGetDatum(out),
+									   Int32GetDatum(len), BoolGetDatum(true))) == len;
+#else
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile bool converted = true;
+
+	PG_TRY();
+	{
+		FunctionCall5(conversion, Int32GetDatum(encoding), Int32GetDatum(PG_UTF8),
+					  CStringGetDatum(text), CStringGetDatum(out), Int32GetDatum(len));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		converted = false;
+	}
+	PG_END_TRY();
+	return converted;
+#endif
+}
+
+/* 14 brought multiranges; the ranges inside one, none before. */
+static inline int
+compat_multirange_ranges(TypeCacheEntry *range_type, Datum value, RangeType ***ranges)
+{
+#if PG_VERSION_NUM >= 140000
+	int32		n;
+
+	multirange_deserialize(range_type, DatumGetMultirangeTypeP(value), &n, ranges);
+	return n;
+#else
+	*ranges = NULL;
+	return 0;
+#endif
+}
+
+/* The range type of a multirange type; 0 for any other. */
+static inline Oid
+compat_multirange_range(Oid type)
+{
+#if PG_VERSION_NUM >= 140000
+	return get_multirange_range(type);
+#else
+	return InvalidOid;
+#endif
+}
+
+/* 17 made intervals infinite. */
+static inline int
+compat_interval_infinite(const Interval *interval)
+{
+#if PG_VERSION_NUM >= 170000
+	return INTERVAL_IS_NOEND(interval) ? 1 : INTERVAL_IS_NOBEGIN(interval) ? -1 : 0;
+#else
+	return 0;
+#endif
+}
+
+/* 18 brought generated columns without a stored value. */
+static inline bool
+compat_is_virtual(Form_pg_attribute attribute)
+{
+#if PG_VERSION_NUM >= 180000
+	return attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
+#else
+	return false;
+#endif
+}
+
+/*
+ * 15 wants shared memory requested from a hook; returns the hook to call
+ * first.  Before, it was requested there and then.
+ */
+static inline void (*compat_on_shmem_request(void (*request) (void))) (void)
+{
+#if PG_VERSION_NUM >= 150000
+	void		(*previous) (void) = shmem_request_hook;
+
+	shmem_request_hook = request;
+	return previous;
+#else
+	request();
+	return NULL;
+#endif
+}
+
+/* 14 added readOnlyTree to the ProcessUtility hook. */
+#if PG_VERSION_NUM >= 140000
+#define COMPAT_UTILITY_PARAMETERS \
+	PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, \
+	ProcessUtilityContext context, ParamListInfo params, \
+	QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc
+#define COMPAT_UTILITY_ARGUMENTS \
+	pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc
+#else
+#define COMPAT_UTILITY_PARAMETERS \
+	PlannedStmt *pstmt, const char *queryString, \
+	ProcessUtilityContext context, ParamListInfo params, \
+	QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc
+#define COMPAT_UTILITY_ARGUMENTS \
+	pstmt, queryString, context, params, queryEnv, dest, qc
+#endif
+
+/* 16 made one function of the ownership checks. */
+static inline bool
+compat_owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
+/*
+ * datconnlimit of a database whose DROP was interrupted: DATCONNLIMIT_INVALID_DB,
+ * which minor releases of 13 to 15 came to have.
+ */
+#define COMPAT_CONNLIMIT_INVALID_DATABASE	(-2)
+
+/* 15 brought a generator with a state of its own. */
+static inline double
+compat_random_double(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_prng_double(&pg_global_prng_state);
+#else
+	return (double) random() / ((double) MAX_RANDOM_VALUE + 1);
+#endif
+}
+
+/* 17 replaced the memory context by a resource owner. */
+static inline WaitEventSet *
+compat_create_wait_event_set(int n_events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, n_events);
+#else
+	return CreateWaitEventSet(TopMemoryContext, n_events);
+#endif
 }
 
 #endif

@@ -14,4 +14,11 @@ extern void copy_init(void);
  */
 extern void copy_check(void);
 
+/*
+ * resume() in a copy: what was inherited counts as cancelled, and the database
+ * as an original from here on.  In a transaction with SPI connected and
+ * search_path pg_catalog; does nothing where the database is no copy.
+ */
+extern void copy_accept(void);
+
 #endif

@@ -10,16 +10,16 @@ extern void launcher_init(void);
 
 /*
  * Before a command that needs a database without sessions (DROP, RENAME, SET
- * TABLESPACE, use as TEMPLATE): stop the worker there, wait until it is gone
- * and start none until released.  A holder that dies is released by the launcher.
+ * TABLESPACE, use as TEMPLATE): stop the worker there, wait a bounded time until it
+ * is gone, and let none start until the present transaction has ended, however
+ * it ends.
  */
 extern void launcher_hold(Oid database);
-extern void launcher_release(Oid database);
 
-/* Have the launcher look at this database soon: it may have the extension now. */
+/* Have the launcher look at this database now: it may have the extension. */
 extern void launcher_notify(Oid database);
 
-/* Entry points of the processes. */
+/* Entry point of the launcher's process. */
 extern PGDLLEXPORT void launcher_main(Datum arg);
 
 #endif

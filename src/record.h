@@ -1,6 +1,9 @@
 /*
  * record.h
  *	  Attempts as they ended, and pending deliveries.
+ *
+ * Everything happens in the present transaction; what is said of pending
+ * needs SPI to be connected.
  */
 #ifndef FLUXHOOKS_RECORD_H
 #define FLUXHOOKS_RECORD_H
@@ -12,6 +15,7 @@
 #include "http.h"
 #include "payload.h"
 #include "queue.h"
+#include "window.h"
 
 /* attempt.outcome */
 #define OUTCOME_SUCCESS		's'
@@ -43,9 +47,80 @@ typedef struct AttemptRow
 } AttemptRow;
 
 /*
- * Append attempts in the present transaction.  Response bodies are made valid
- * in the database's encoding and cut to fluxhooks.max_response_size.
+ * Append attempts.  Response bodies are made valid in the database's encoding
+ * and cut to fluxhooks.max_response_size.
  */
 extern void record_attempts(const AttemptRow *rows, int n_rows);
+
+/* One row of pending, less the copies of the event that retention.c makes. */
+typedef struct PendingRow
+{
+	pg_uuid_t	delivery_id;
+	pg_uuid_t	webhook_id;
+	int64		number;			/* order in which the worker read them */
+	TimestampTz due_at;			/* DT_NOBEGIN before the first attempt */
+	TimestampTz pending_since;
+	EventPlace	place;
+	int64		key_hash;
+	int64		old_key_hash;
+	int			attempts;		/* made so far */
+	int			attempts_before;	/* of them, made before the last redeliver() */
+} PendingRow;
+
+/* Insert, or give the rows that exist their new due_at and attempts. */
+extern void record_pending(const PendingRow *rows, int n_rows);
+
+/* Forget pending rows of deliveries that have ended. */
+extern void record_settled(const pg_uuid_t *delivery_ids, int n);
+
+/* A pending delivery as it was read, with the copies where the event is gone. */
+typedef struct PendingDelivery
+{
+	PendingRow	row;
+	char		operation;		/* 0: the event is in the log */
+	TimestampTz captured_at;
+	char	   *table_schema;
+	char	   *table_name;
+	char	   *record_key;
+	char	   *body;
+	size_t		body_len;
+} PendingDelivery;
+
+/* Where reading of a webhook's pending deliveries goes on. */
+typedef struct PendingPosition
+{
+	TimestampTz due_at;
+	int64		number;
+} PendingPosition;
+
+/*
+ * The next pending deliveries of a webhook behind a position, due until now,
+ * at most limit: never attempted ones (due_at -infinity) first.  Palloc'd in
+ * context.  Returns how many.
+ */
+extern int	record_load_pending(const pg_uuid_t *webhook_id, const PendingPosition *after,
+								TimestampTz until, int limit, MemoryContext context,
+								PendingDelivery **deliveries);
+
+/* Pending since before this time, at most limit; in any order. */
+extern int	record_load_expired(TimestampTz before, int limit, MemoryContext context,
+								PendingDelivery **deliveries);
+
+/* The attempt row that says: this one will not be sent any more. */
+extern void record_cancelled(AttemptRow *attempt, const PendingDelivery *pending, TimestampTz now);
+
+/* When the webhook's next pending delivery behind a position is due; false: there is none. */
+extern bool record_next_due(const pg_uuid_t *webhook_id, const PendingPosition *after,
+							TimestampTz *due_at);
+
+/* The greatest number in pending; 0 where it is empty. */
+extern int64 record_max_number(void);
+
+/*
+ * Which of these deliveries have an attempt or a pending row already?
+ * settled[i] is set for those.
+ */
+extern void record_find_settled(const pg_uuid_t *delivery_ids, const pg_uuid_t *webhook_ids,
+								int n, bool *settled);
 
 #endif

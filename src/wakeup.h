@@ -16,6 +16,9 @@ extern void wakeup_recheck_at_commit(void);
 /* The extension was created here: the launcher starts a worker. */
 extern void wakeup_launcher_at_commit(void);
 
+/* A database was created, dropped or altered: the launcher reads the list anew. */
+extern void wakeup_databases_at_commit(void);
+
 extern void wakeup_init(void);
 
 #endif

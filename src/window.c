@@ -35,6 +35,8 @@
 #include "ring.h"
 #include "window.h"
 
+PG_FUNCTION_INFO_V1(log_event_body_sql);
+
 #define WINDOW_TRANSACTIONS	(256 * 1024)	/* kept of one pass */
 
 /* columns of the index event_N_idx */
@@ -199,11 +201,11 @@ reader_close(SlotReader *reader)
 }
 
 static Datum
-reader_value(SlotReader *reader, EventAttribute attribute)
+event_value(TupleTableSlot *tuple, EventAttribute attribute)
 {
 	bool		isnull;
 
-	return slot_getattr(reader->tuple, attribute, &isnull);
+	return slot_getattr(tuple, attribute, &isnull);
 }
 
 /* The next visible event of the scan, into reader->tuple. */
@@ -213,8 +215,8 @@ reader_next(SlotReader *reader)
 	reader->found = index_getnext_slot(reader->scan, ForwardScanDirection, reader->tuple);
 	if (reader->found)
 	{
-		reader->cid = DatumGetInt32(reader_value(reader, EVENT_ATTR_CID));
-		reader->seq = DatumGetInt64(reader_value(reader, EVENT_ATTR_SEQ));
+		reader->cid = DatumGetInt32(event_value(reader->tuple, EVENT_ATTR_CID));
+		reader->seq = DatumGetInt64(event_value(reader->tuple, EVENT_ATTR_SEQ));
 	}
 	return reader->found;
 }
@@ -222,7 +224,7 @@ reader_next(SlotReader *reader)
 static FullTransactionId
 reader_xid(SlotReader *reader)
 {
-	return DatumGetFullTransactionId(reader_value(reader, EVENT_ATTR_XID));
+	return DatumGetFullTransactionId(event_value(reader->tuple, EVENT_ATTR_XID));
 }
 
 /* Scan the transactions from first on, up to but without end. */
@@ -268,9 +270,9 @@ reader_scan_commands_after(SlotReader *reader, FullTransactionId xid, int32 cid)
 	reader_next(reader);
 }
 
-/* The event in reader->tuple as one chunk in context. */
+/* A row of the log as one chunk in context. */
 static LogEvent *
-reader_make_event(SlotReader *reader, int64 last_seq, MemoryContext context)
+log_event_make(TupleTableSlot *tuple, int64 last_seq, MemoryContext context)
 {
 	static const EventAttribute attributes[] = {
 		EVENT_ATTR_TABLE_SCHEMA, EVENT_ATTR_TABLE_NAME, EVENT_ATTR_RECORD_KEY,
@@ -279,7 +281,7 @@ reader_make_event(SlotReader *reader, int64 last_seq, MemoryContext context)
 	struct varlena *values[lengthof(attributes)];
 	int			lengths[lengthof(attributes)];
 	char	   *copies[lengthof(attributes)];
-	ArrayType  *webhooks = DatumGetArrayTypeP(reader_value(reader, EVENT_ATTR_WEBHOOKS));
+	ArrayType  *webhooks = DatumGetArrayTypeP(event_value(tuple, EVENT_ATTR_WEBHOOKS));
 	int			n_webhooks = ArrayGetNItems(ARR_NDIM(webhooks), ARR_DIMS(webhooks));
 	Size		size = MAXALIGN(sizeof(LogEvent)) + n_webhooks * sizeof(pg_uuid_t);
 	LogEvent   *event;
@@ -288,7 +290,7 @@ reader_make_event(SlotReader *reader, int64 last_seq, MemoryContext context)
 	for (int i = 0; i < lengthof(attributes); i++)
 	{
 		bool		isnull;
-		Datum		datum = slot_getattr(reader->tuple, attributes[i], &isnull);
+		Datum		datum = slot_getattr(tuple, attributes[i], &isnull);
 
 		values[i] = isnull ? NULL : PG_DETOAST_DATUM_PACKED(datum);
 		lengths[i] = values[i] ? VARSIZE_ANY_EXHDR(values[i]) : -1;
@@ -322,17 +324,17 @@ reader_make_event(SlotReader *reader, int64 last_seq, MemoryContext context)
 	event->truncated = copies[5];
 	event->truncated_len = lengths[5];
 
-	event->place.xid = reader_xid(reader);
-	event->place.cid = reader->cid;
-	event->place.seq = reader->seq;
+	event->place.xid = DatumGetFullTransactionId(event_value(tuple, EVENT_ATTR_XID));
+	event->place.cid = DatumGetInt32(event_value(tuple, EVENT_ATTR_CID));
+	event->place.seq = DatumGetInt64(event_value(tuple, EVENT_ATTR_SEQ));
 	event->position.last_seq = last_seq;
-	event->position.cid = reader->cid;
-	event->position.seq = reader->seq;
-	event->id = *DatumGetUUIDP(reader_value(reader, EVENT_ATTR_ID));
-	event->operation = DatumGetChar(reader_value(reader, EVENT_ATTR_OPERATION));
-	event->captured_at = DatumGetTimestampTz(reader_value(reader, EVENT_ATTR_CAPTURED_AT));
-	event->key_hash = DatumGetInt64(reader_value(reader, EVENT_ATTR_KEY_HASH));
-	event->old_key_hash = DatumGetInt64(reader_value(reader, EVENT_ATTR_OLD_KEY_HASH));
+	event->position.cid = event->place.cid;
+	event->position.seq = event->place.seq;
+	event->id = *DatumGetUUIDP(event_value(tuple, EVENT_ATTR_ID));
+	event->operation = DatumGetChar(event_value(tuple, EVENT_ATTR_OPERATION));
+	event->captured_at = DatumGetTimestampTz(event_value(tuple, EVENT_ATTR_CAPTURED_AT));
+	event->key_hash = DatumGetInt64(event_value(tuple, EVENT_ATTR_KEY_HASH));
+	event->old_key_hash = DatumGetInt64(event_value(tuple, EVENT_ATTR_OLD_KEY_HASH));
 	return event;
 }
 
@@ -465,7 +467,7 @@ Window *
 window_open(const LogSnapshot *last, const LogSnapshot *next,
 			const LogPosition *after, MemoryContext parent)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "fluxhooks window", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks window", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Window	   *window = palloc0(sizeof(Window));
 
@@ -480,7 +482,15 @@ window_open(const LogSnapshot *last, const LogSnapshot *next,
 	window->transactions = palloc(window->size * sizeof(LogTransaction));
 	MemoryContextSwitchTo(old);
 	window_find_transactions(window);
+	/* only now, so that an error leaves nothing behind */
+	MemoryContextSetParent(context, parent);
 	return window;
+}
+
+bool
+window_is_empty(const Window *window)
+{
+	return window->n_transactions == 0;
 }
 
 void
@@ -531,7 +541,7 @@ window_stream(Window *window, SlotReader *readers, const LogTransaction *transac
 
 		if (page->deliveries_left <= 0 || page->bytes_left <= 0)
 			return false;
-		event = reader_make_event(reader, transaction->last_seq, page->context);
+		event = log_event_make(reader->tuple, transaction->last_seq, page->context);
 		page->deliveries_left -= event->n_webhooks;
 		page->bytes_left -= event->size;
 		window->after = event->position;
@@ -621,8 +631,49 @@ window_fetch(const EventPlace *place, MemoryContext context)
 		reader_open(&reader, (current - i + RING_SLOTS) % RING_SLOTS, 3);
 		reader_scan_command(&reader, place->xid, place->cid, place->seq - 1);
 		if (reader.found && reader.seq == place->seq)
-			event = reader_make_event(&reader, place->seq, context);
+			event = log_event_make(reader.tuple, place->seq, context);
 		reader_close(&reader);
 	}
 	return event;
+}
+
+void
+log_event_body(StringInfo body, const LogEvent *event, const pg_uuid_t *webhook_id)
+{
+	PayloadEvent payload;
+
+	payload.operation = event->operation;
+	payload.table_schema = event->table_schema;
+	payload.table_name = event->table_name;
+	payload.record = event->record;
+	payload.record_len = event->record_len;
+	payload.old_record = event->old_record;
+	payload.old_record_len = event->old_record_len;
+	payload.truncated = event->truncated;
+	payload.truncated_len = event->truncated_len;
+	payload.captured_at = event->captured_at;
+	payload_body(body, &payload, webhook_id);
+}
+
+Datum
+log_event_body_sql(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(0);
+	HeapTupleData tuple;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(ring_descriptor(RING_EVENT), &TTSOpsHeapTuple);
+	StringInfoData body;
+	bytea	   *result;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	ExecStoreHeapTuple(&tuple, slot, false);
+	initStringInfo(&body);
+	log_event_body(&body, log_event_make(slot, 0, CurrentMemoryContext), PG_GETARG_UUID_P(1));
+	ExecDropSingleTupleTableSlot(slot);
+	result = palloc(VARHDRSZ + body.len);
+	SET_VARSIZE(result, VARHDRSZ + body.len);
+	memcpy(VARDATA(result), body.data, body.len);
+	PG_RETURN_BYTEA_P(result);
 }

@@ -64,6 +64,12 @@ typedef struct LogEvent
 	char	   *truncated;
 } LogEvent;
 
+/* The body of the event's delivery to a webhook, appended. */
+extern void log_event_body(StringInfo body, const LogEvent *event, const pg_uuid_t *webhook_id);
+
+/* SQL: fluxhooks_internal.event_body(event fluxhooks_internal.event, webhook_id uuid) RETURNS bytea */
+extern PGDLLEXPORT Datum log_event_body_sql(PG_FUNCTION_ARGS);
+
 typedef struct Window Window;
 
 /*
@@ -75,12 +81,16 @@ extern Window *window_open(const LogSnapshot *last, const LogSnapshot *next,
 						   const LogPosition *after, MemoryContext parent);
 
 /*
- * Read on: events are palloc'd in context and handed to take, until their deliveries number max_deliveries or their bytes max_bytes.
+ * Read on: events are palloc'd in context and handed to take, until their
+ * deliveries number max_deliveries or their bytes max_bytes.
  * True when the window has been read to its end.  In any later transaction
  * the same window goes on.
  */
 extern bool window_read(Window *window, int max_deliveries, Size max_bytes,
 						MemoryContext context, void (*take) (LogEvent *event, void *arg), void *arg);
+
+/* Holds it no transaction with events? */
+extern bool window_is_empty(const Window *window);
 
 extern void window_close(Window *window);
 

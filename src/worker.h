@@ -14,4 +14,10 @@ extern PGDLLEXPORT void worker_main(Datum arg);
  */
 #define WORKER_EXIT_NO_EXTENSION	3
 
+/*
+ * Who sends from a database holds its lock: an advisory lock (database, 0, 0,
+ * class) that SQL cannot take.
+ */
+#define WORKER_LOCK_CLASS	7
+
 #endif

@@ -1,0 +1,47 @@
+/*
+ * batch.h
+ *	  One transaction of the worker: it records what has ended, reads what is
+ *	  new, and loads what is due.
+ */
+#ifndef FLUXHOOKS_BATCH_H
+#define FLUXHOOKS_BATCH_H
+
+#include "datatype/timestamp.h"
+
+/* What a batch found. */
+typedef enum BatchResult
+{
+	BATCH_DONE,
+	BATCH_NO_EXTENSION,			/* it has been dropped */
+	BATCH_OTHER_VERSION,		/* the script is another version's */
+	BATCH_CURSOR_GONE			/* resume() in a copy: begin anew */
+} BatchResult;
+
+/* Once, in the worker: memory, and what tells of changed configuration. */
+extern void batch_init(MemoryContext context);
+
+/*
+ * Is there anything to do in a transaction?  Reads shared memory only.  In
+ * *again: milliseconds until the answer may change by time alone; -1: never.
+ */
+extern bool batch_wanted(TimestampTz now, long *again);
+
+/*
+ * Do it, all in one transaction.  Raises errors; then nothing has been taken
+ * on, and the next call does it again.
+ */
+extern BatchResult batch_run(void);
+
+/* After an error: let go of what was staged. */
+extern void batch_abort(void);
+
+/* May deliveries be started at all (fluxhooks.delivery, pause())? */
+extern bool batch_sending(void);
+
+/* The latch was set: there may be new events. */
+extern void batch_wake(void);
+
+/* Somebody else changed pending, pause or the configuration. */
+extern void batch_set_stale(void);
+
+#endif

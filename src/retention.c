@@ -1,0 +1,336 @@
+/*
+ * retention.c
+ *	  Disk is bounded: rings move on, old slots are emptied, what has been
+ *	  pending for too long is cancelled.
+ *
+ * Emptying, in this order: lock the slot's tables without waiting; then take
+ * a snapshot; then look.  With the lock there is no writer left whose rows
+ * could still become visible, and only a snapshot taken after it sees what the last of
+ * them committed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "cursor.h"
+#include "delivery.h"
+#include "guc.h"
+#include "lane.h"
+#include "retention.h"
+#include "ring.h"
+
+#define RETENTION_PARTS		8	/* slots that hold one retention */
+#define RETENTION_BATCH		1000	/* deliveries cancelled in one transaction */
+
+static MemoryContext retention_context = NULL;
+static TimestampTz next_run = 0;
+
+/* A slot's share of the retention. */
+static int64
+retention_part_ms(void)
+{
+	return (int64) guc_retention * 1000 / RETENTION_PARTS;
+}
+
+/* When something is in the way: not at once, and not much later. */
+static int64
+retention_patience_ms(void)
+{
+	return Min(Max(retention_part_ms(), 100), 10 * 1000);
+}
+
+bool
+retention_wanted(TimestampTz now, long *again)
+{
+	if (now >= next_run)
+		return true;
+	*again = (long) Min((next_run - now) / 1000 + 1, 3600 * 1000);
+	return false;
+}
+
+void
+retention_touch(TimestampTz now)
+{
+	next_run = Min(next_run, TimestampTzPlusMilliseconds(now, retention_part_ms() + 1));
+}
+
+static void
+retention_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "fluxhooks retention");
+	SPI_connect();
+}
+
+static void
+retention_end(void)
+{
+	SPI_finish();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+retention_execute(const char *sql, int expected, int n_args, Oid *types, Datum *values)
+{
+	int			result = SPI_execute_with_args(sql, n_args, types, values, NULL, false, 0);
+
+	if (result != expected)
+		elog(ERROR, "could not execute a statement: %s", SPI_result_code_string(result));
+}
+
+/* ----------------------------------------------------------------- rotation */
+
+#define RETENTION_NOT_EMPTY \
+	" AND (pg_relation_size(format('fluxhooks_internal.event_%s', slot)) > 0 " \
+	"   OR pg_relation_size(format('fluxhooks_internal.attempt_%s', slot)) > 0)"
+
+/* Move on when the slot in use is old enough, and holds anything at all. */
+static bool
+retention_advance(void)
+{
+	Oid			types[] = {FLOAT8OID};
+	Datum		values[] = {Float8GetDatum((double) guc_retention / RETENTION_PARTS)};
+	bool		done = false;
+
+	retention_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	retention_execute("SELECT FROM fluxhooks_internal.ring AS r "
+					  "WHERE opened_at < clock_timestamp() - make_interval(secs => $1) AND closed_at IS NULL "
+					  RETENTION_NOT_EMPTY,
+					  SPI_OK_SELECT, 1, types, values);
+	if (SPI_processed > 0)
+		done = ring_advance();
+	PopActiveSnapshot();
+	retention_end();
+	return done;
+}
+
+/* The slot that was left longest ago, if that is a retention ago; else -1. */
+static int
+retention_oldest_slot(void)
+{
+	Oid			types[] = {FLOAT8OID};
+	Datum		values[] = {Float8GetDatum((double) guc_retention)};
+	bool		isnull;
+	int			slot = -1;
+
+	retention_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	retention_execute("SELECT slot FROM fluxhooks_internal.ring "
+					  "WHERE closed_at < clock_timestamp() - make_interval(secs => $1) "
+					  "ORDER BY closed_at LIMIT 1",
+					  SPI_OK_SELECT, 1, types, values);
+	if (SPI_processed > 0)
+		slot = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	PopActiveSnapshot();
+	retention_end();
+	return slot;
+}
+
+/*
+ * Copy what is unsettled, payload and all: into the pending rows that point
+ * to the slot, and into new ones for events that nobody has read or that the
+ * worker holds in memory.
+ */
+static void
+retention_rescue(int slot)
+{
+	char	   *sql = psprintf("UPDATE fluxhooks_internal.pending AS p "
+							   "SET operation = e.operation, captured_at = e.captured_at, "
+							   "    table_schema = e.table_schema, table_name = e.table_name, "
+							   "    record_key = e.record_key, body = fluxhooks_internal.event_body(e, p.webhook_id) "
+							   "FROM ONLY fluxhooks_internal.event_%d AS e "
+							   "WHERE p.operation IS NULL AND e.xid = p.xid AND e.cid = p.cid AND e.seq = p.seq", slot);
+
+	retention_execute(sql, SPI_OK_UPDATE, 0, NULL, NULL);
+	sql = psprintf("INSERT INTO fluxhooks_internal.pending "
+				   "(delivery_id, webhook_id, number, due_at, pending_since, xid, seq, key_hash, old_key_hash, cid, "
+				   " attempts, attempts_before, operation, captured_at, table_schema, table_name, record_key, body) "
+				   "SELECT d.id, w.id, row_number() OVER (ORDER BY e.last_seq, (e.event).cid, (e.event).seq), "
+				   " '-infinity', (e.event).captured_at, (e.event).xid, (e.event).seq, (e.event).key_hash, "
+				   " (e.event).old_key_hash, (e.event).cid, 0, 0, (e.event).operation, (e.event).captured_at, "
+				   " (e.event).table_schema, (e.event).table_name, (e.event).record_key, "
+				   " fluxhooks_internal.event_body(e.event, w.id) "
+				   "FROM (SELECT e::fluxhooks_internal.event AS event, max(e.seq) OVER (PARTITION BY e.xid) AS last_seq "
+				   "      FROM ONLY fluxhooks_internal.event_%d AS e "
+				   "      WHERE e.xid >= (SELECT pg_snapshot_xmin(c.last_snapshot) FROM fluxhooks_internal.cursor AS c "
+				   "                      ORDER BY c.number DESC LIMIT 1)) AS e, "
+				   " unnest((e.event).webhooks) AS w (id), "
+				   " fluxhooks_internal.delivery_id((e.event).id, w.id) AS d (id) "
+				   "WHERE NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a "
+				   "                  WHERE a.webhook_id = w.id AND a.delivery_id = d.id) "
+				   "  AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = d.id)", slot);
+	retention_execute(sql, SPI_OK_INSERT, 0, NULL, NULL);
+}
+
+/* Whatever the worker holds may have a pending row now. */
+static void
+retention_mark_rescued(void)
+{
+	HASH_SEQ_STATUS status;
+	Lane	   *lane;
+	dlist_iter	iter;
+
+	lane_each_begin(&status);
+	while ((lane = lane_each(&status)) != NULL)
+	{
+		dlist_foreach(iter, &lane->flying)
+			delivery_set_pending(dlist_container(Delivery, queue_node, iter.cur));
+		dlist_foreach(iter, &lane->queue)
+			delivery_set_pending(dlist_container(Delivery, queue_node, iter.cur));
+		lane->parked = true;
+		lane_rewind(lane);
+	}
+	dlist_foreach(iter, &delivery_ended)
+		delivery_set_pending(dlist_container(Delivery, ended_node, iter.cur));
+}
+
+static bool
+retention_empty(int slot)
+{
+	Cursor	   *cursor;
+	bool		locked;
+
+	retention_begin();
+	locked = ring_try_lock_slot(slot);
+	if (locked)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		cursor = cursor_load();
+		retention_rescue(slot);
+		/* the only copy of the cursor may be about to go */
+		cursor->number--;
+		cursor_append(cursor);
+		ring_empty_slot(slot);
+		PopActiveSnapshot();
+	}
+	retention_end();
+	if (locked)
+		retention_mark_rescued();
+	return locked;
+}
+
+/* --------------------------------------------------------------- expiration */
+
+/*
+ * Cancel what has been pending for longer than the retention, unless it is in
+ * memory; true when there may be more.
+ */
+static bool
+retention_cancel_expired(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	PendingDelivery *pending;
+	AttemptRow *attempts;
+	pg_uuid_t  *ids;
+	int			n_found;
+	int			n = 0;
+
+	retention_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	n_found = record_load_expired(TimestampTzPlusMilliseconds(now, -(int64) guc_retention * 1000),
+								  RETENTION_BATCH, retention_context, &pending);
+	attempts = palloc(sizeof(AttemptRow) * Max(n_found, 1));
+	ids = palloc(sizeof(pg_uuid_t) * Max(n_found, 1));
+	for (int i = 0; i < n_found; i++)
+	{
+		if (delivery_is_loaded(&pending[i].row.delivery_id))
+			continue;
+		record_cancelled(&attempts[n], &pending[i], now);
+		ids[n++] = pending[i].row.delivery_id;
+	}
+	record_attempts(attempts, n);
+	record_settled(ids, n);
+	PopActiveSnapshot();
+	retention_end();
+	return n_found == RETENTION_BATCH && n > 0;
+}
+
+/* A deleted webhook goes once no delivery of it is left to be shown. */
+static void
+retention_forget_webhooks(void)
+{
+	Oid			types[] = {FLOAT8OID};
+	Datum		values[] = {Float8GetDatum((double) guc_retention * 2)};
+
+	retention_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	retention_execute("DELETE FROM fluxhooks_internal.webhook AS w "
+					  "WHERE deleted_at < clock_timestamp() - make_interval(secs => $1) "
+					  "AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.webhook_id = w.id)",
+					  SPI_OK_DELETE, 1, types, values);
+	PopActiveSnapshot();
+	retention_end();
+}
+
+/* When the next thing falls due, of what there is now; DT_NOEND: never. */
+static TimestampTz
+retention_find_next(void)
+{
+	Oid			types[] = {FLOAT8OID};
+	Datum		values[] = {Float8GetDatum((double) guc_retention)};
+	TimestampTz next;
+	bool		isnull;
+
+	retention_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	retention_execute("SELECT LEAST("
+					  "(SELECT min(opened_at) + make_interval(secs => $1 / 8) FROM fluxhooks_internal.ring "
+					  " WHERE closed_at IS NULL " RETENTION_NOT_EMPTY "), "
+					  "(SELECT min(closed_at) + make_interval(secs => $1) FROM fluxhooks_internal.ring), "
+					  "(SELECT min(pending_since) + make_interval(secs => $1) FROM fluxhooks_internal.pending), "
+					  "(SELECT min(deleted_at) + make_interval(secs => $1 * 2) FROM fluxhooks_internal.webhook))",
+					  SPI_OK_SELECT, 1, types, values);
+	next = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (isnull)
+		next = DT_NOEND;
+	PopActiveSnapshot();
+	retention_end();
+	return next;
+}
+
+void
+retention_run(void)
+{
+	TimestampTz soon = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), retention_patience_ms());
+	int			slot;
+
+	next_run = soon;
+	MemoryContextSwitchTo(retention_context);
+	retention_advance();
+	while ((slot = retention_oldest_slot()) >= 0)
+	{
+		if (!retention_empty(slot))
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	while (retention_cancel_expired())
+		CHECK_FOR_INTERRUPTS();
+	retention_forget_webhooks();
+	next_run = Max(soon, retention_find_next());
+	MemoryContextReset(retention_context);
+}
+
+void
+retention_abort(void)
+{
+	next_run = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(retention_patience_ms(), 1000));
+	MemoryContextReset(retention_context);
+}
+
+void
+retention_init(MemoryContext context)
+{
+	retention_context = AllocSetContextCreate(context, "fluxhooks retention", ALLOCSET_DEFAULT_SIZES);
+}

@@ -1,0 +1,32 @@
+/*
+ * trigger.h
+ *	  The trigger fluxhooks_capture on the tables that somebody listens to.
+ */
+#ifndef FLUXHOOKS_TRIGGER_H
+#define FLUXHOOKS_TRIGGER_H
+
+/*
+ * All need SPI connected, the rights of the extension's owner and a lock_timeout
+ * (api.c sees to that).  A lock not had in time raises 55P03 and names the
+ * table.  Locks stay until the transaction ends.
+ */
+
+/* Have the changes of this table captured; call it for every new subscription. */
+extern void trigger_install(Oid relid);
+
+/*
+ * Drop the trigger of a table that lost a subscription, unless others
+ * listen.  The subscription's row must be gone already.
+ */
+extern void trigger_remove(Oid relid);
+
+/*
+ * ALTER TABLE parent ATTACH PARTITION partition clones the parent's trigger:
+ * before it, those of the partition's own make room.
+ */
+extern void trigger_before_attach(Oid parent, Oid partition);
+
+/* DETACH PARTITION drops the clones: after it, who is listened to gets one of its own. */
+extern void trigger_after_detach(Oid partition);
+
+#endif

@@ -1,0 +1,122 @@
+// The endpoints that http_test talks to, each path a way to behave or to
+// misbehave.  Prints its ports and its certificate's file, ends with its stdin.
+'use strict';
+
+const { execFileSync } = require('child_process');
+const fs = require('fs');
+const http2 = require('http2');
+const net = require('net');
+const os = require('os');
+const path = require('path');
+
+const stats = { connections: 0, open: 0, hanging: 0, requests: 0 };
+
+function answer(socket, status, body, headers = '') {
+  socket.write(`HTTP/1.1 ${status} Whatever\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${headers}\r\n${body}`);
+}
+
+function repeat(socket, text) {
+  const more = () => {
+    while (!socket.destroyed && socket.write(text));
+    if (!socket.destroyed) socket.once('drain', more);
+  };
+  more();
+}
+
+const routes = {
+  echo: (socket, request) => answer(socket, 200, `${request.text}\nconnection ${socket.number}`),
+  stats: (socket) => answer(socket, 200, JSON.stringify(stats)),
+  status: (socket, request) => answer(socket, request.argument, 'ok'),
+  redirect: (socket) => answer(socket, 302, '', 'Location: /status/200\r\n'),
+  retry: (socket, request) => answer(socket, request.argument, 'later', 'retry-After:  120 \r\n'),
+  early: (socket) => {
+    socket.write('HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nRetry-After: 7\r\n\r\n');
+    answer(socket, 503, 'late');
+  },
+  hang: (socket) => {
+    stats.hanging++;
+    socket.on('close', () => stats.hanging--);
+  },
+  drip: (socket) => {
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n');
+    const timer = setInterval(() => socket.write('x'), 20);
+    socket.on('close', () => clearInterval(timer));
+  },
+  reset: (socket) => socket.resetAndDestroy(),
+  close: (socket) => socket.end(),
+  last: (socket) => {
+    answer(socket, 200, 'bye', 'Connection: close\r\n');
+    socket.end();
+  },
+  silent: (socket) => {
+    answer(socket, 200, 'ok');
+    socket.end();
+  },
+  partial: (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this'),
+  garbage: (socket) => socket.end('\x01\x02\x03 no HTTP at all\r\n\r\n'),
+  status_garbage: (socket) => socket.end('HTTP/1.1 abc Hm\r\n\r\n'),
+  chunk_garbage: (socket) => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n'),
+  big: (socket, request) => answer(socket, 200, 'x'.repeat(request.argument)),
+  endless: (socket) => {
+    socket.write('HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\n');
+    repeat(socket, '10\r\n0123456789abcdef\r\n');
+  },
+  headers: (socket) => {
+    socket.write('HTTP/1.1 200 OK\r\n');
+    repeat(socket, `X-Filler: ${'y'.repeat(1000)}\r\n`);
+  },
+};
+
+function serve(socket, text) {
+  // A proxy is asked for the whole URL.
+  const target = text.split(' ')[1].replace(/^http:\/\/[^/]*/, '');
+  const [, name, argument] = target.split('/');
+  stats.requests++;
+  if (text.startsWith('CONNECT')) answer(socket, 403, 'no');
+  else routes[name](socket, { text, argument: Number(argument) });
+}
+
+const plain = net.createServer((socket) => {
+  let pending = '';
+  socket.number = ++stats.connections;
+  stats.open++;
+  socket.on('close', () => stats.open--);
+  socket.on('error', () => {});
+  socket.on('data', (bytes) => {
+    pending += bytes.toString('latin1');
+    for (;;) {
+      const end = pending.indexOf('\r\n\r\n');
+      if (end < 0) return;
+      const length = Number((/\r\ncontent-length: *(\d+)/i.exec(pending.slice(0, end)) || [])[1] || 0);
+      if (pending.length < end + 4 + length) return;
+      const text = pending.slice(0, end + 4 + length);
+      pending = pending.slice(end + 4 + length);
+      serve(socket, text);
+    }
+  });
+});
+
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'http_test-'));
+const file = (name) => path.join(directory, name);
+process.on('exit', () => fs.rmSync(directory, { recursive: true }));
+execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
+  '-nodes', '-days', '2', '-subj', '/CN=tls.test', '-addext', 'subjectAltName=DNS:tls.test',
+  '-keyout', file('key.pem'), '-out', file('cert.pem')], { stdio: 'ignore' });
+
+const tls = http2.createSecureServer({
+  allowHTTP1: true,
+  key: fs.readFileSync(file('key.pem')),
+  cert: fs.readFileSync(file('cert.pem')),
+}, (request, response) => {
+  if (request.url === '/hang') return;
+  request.resume();
+  request.on('end', () => response.end(`version ${request.httpVersion}`));
+});
+
+plain.listen(0, '127.0.0.1', () => {
+  tls.listen(0, '127.0.0.1', () => {
+    console.log(`${plain.address().port} ${tls.address().port} ${file('cert.pem')}`);
+  });
+});
+process.stdin.on('end', () => process.exit());
+process.stdin.resume();
