@@ -15,7 +15,12 @@ SHLIB_LINK = -lcurl -lcrypto
 override with_llvm = no
 
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifneq ($(PGXS),)
 include $(PGXS)
+else
+all install installcheck:
+	@echo "pg_config or the server's development files are missing: install postgresql-server-dev-15, or set PG_CONFIG" >&2; exit 1
 endif
+
+include test/targets.mk

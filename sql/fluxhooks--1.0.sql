@@ -149,9 +149,14 @@ COMMENT ON TABLE fluxhooks_internal.instance IS
   'where this data has sent from: a foreign row pauses a copy before it sends anything; started_from_backup is the server start that has been paused for already';
 SELECT pg_catalog.pg_extension_config_dump('fluxhooks_internal.instance', '');
 
+-- A restore adds its row to a database whose worker may have started already.
+CREATE TRIGGER configuration_changed
+  AFTER INSERT OR UPDATE OR DELETE ON fluxhooks_internal.instance
+  FOR EACH ROW EXECUTE FUNCTION fluxhooks_internal.configuration_changed();
+
 CREATE TABLE fluxhooks_internal.pause (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
-  copy boolean NOT NULL DEFAULT true,
+  copy boolean NOT NULL,
   reason text,
   since timestamptz NOT NULL
 );
@@ -194,7 +199,7 @@ CREATE TABLE fluxhooks_internal.event (
   truncated bytea
 );
 COMMENT ON TABLE fluxhooks_internal.event IS
-  'row changes as their transactions wrote them; parent of the ring event_0 … event_9';
+  'row changes as their transactions wrote them; parent of the ring event_0 ... event_9';
 
 CREATE TABLE fluxhooks_internal.attempt (
   delivery_id uuid NOT NULL,
@@ -221,7 +226,7 @@ CREATE TABLE fluxhooks_internal.attempt (
   body bytea
 );
 COMMENT ON TABLE fluxhooks_internal.attempt IS
-  'attempts as they ended: outcome s success, r to be retried, f failed for good, c cancelled (no request was made); parent of the ring attempt_0 … attempt_9';
+  'attempts as they ended: outcome s success, r to be retried, f failed for good, c cancelled (no request was made); parent of the ring attempt_0 ... attempt_9';
 
 CREATE TABLE fluxhooks_internal.cursor (
   number bigint NOT NULL,
@@ -232,7 +237,7 @@ CREATE TABLE fluxhooks_internal.cursor (
   seq bigint
 );
 COMMENT ON TABLE fluxhooks_internal.cursor IS
-  'how far the worker has read: everything visible in last_snapshot, and of the window up to next_snapshot the events up to (last_seq of the transaction, cid, seq); the greatest number counts; parent of the ring cursor_0 … cursor_9';
+  'how far the worker has read: everything visible in last_snapshot, and of the window up to next_snapshot the events up to (last_seq of the transaction, cid, seq); the greatest number counts; parent of the ring cursor_0 ... cursor_9';
 
 DO $$
 DECLARE
@@ -473,13 +478,15 @@ SELECT d.id,
        fluxhooks_internal.reference_oid(w.owner) AS owner,
        w.deleted_at IS NOT NULL AS deleted,
        e.xid, e.cid, e.seq
-FROM (SELECT c.last_snapshot FROM fluxhooks_internal.cursor AS c ORDER BY c.number DESC LIMIT 1) AS c
-JOIN fluxhooks_internal.event AS e
-  ON e.xid >= pg_snapshot_xmin(c.last_snapshot) AND NOT pg_visible_in_snapshot(e.xid, c.last_snapshot)
+FROM fluxhooks_internal.event AS e
 CROSS JOIN LATERAL unnest(e.webhooks) AS l(webhook_id)
 CROSS JOIN LATERAL fluxhooks_internal.delivery_id(e.id, l.webhook_id) AS d(id)
 JOIN fluxhooks_internal.webhook AS w ON w.id = l.webhook_id
-WHERE NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a
+-- a range on both sides has the planner expect few, and use the index
+WHERE e.xid >= (SELECT pg_snapshot_xmin(c.last_snapshot) FROM fluxhooks_internal.cursor AS c ORDER BY c.number DESC LIMIT 1)
+  AND e.xid <= '9223372036854775807'
+  AND NOT pg_visible_in_snapshot(e.xid, (SELECT c.last_snapshot FROM fluxhooks_internal.cursor AS c ORDER BY c.number DESC LIMIT 1))
+  AND NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a
                   WHERE a.webhook_id = l.webhook_id AND a.delivery_id = d.id)
   AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = d.id);
 COMMENT ON VIEW fluxhooks_internal.delivery_unread IS 'deliveries that the worker has not come to yet';
@@ -709,18 +716,23 @@ LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'api_test_webhook';
 COMMENT ON FUNCTION fluxhooks.test_webhook(uuid) IS
   'send one sample now, wait for the answer, and return the recorded delivery';
 
--- Plans that read the newest and stop: the planner has no statistics of rings
--- and would rather sort everything.
+-- One plan for all calls of a session, since planning costs more than running
+-- it; and one that reads the newest and stops, since the planner has no
+-- statistics of rings and would rather sort everything.
 CREATE FUNCTION fluxhooks_internal.list_deliveries(
   webhook uuid, max_rows integer, wanted text, since timestamptz, until timestamptz, lowest uuid, before uuid)
 RETURNS SETOF fluxhooks.deliveries
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET enable_sort = off
 SET jit = off
 AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT d.id, d.webhook_id, d.event, d.table_schema, d.table_name, d.record_key, d.status,
          d.attempts, d.status_code, d.response_time_ms, d.response_body, d.error,
          d.created_at, d.last_attempt_at, d.next_attempt_at
@@ -744,7 +756,8 @@ AS $$
        AND d.created_at >= since AND d.created_at < until
      ORDER BY d.id DESC LIMIT max_rows)
   ) AS d
-  ORDER BY d.id DESC LIMIT max_rows
+  ORDER BY d.id DESC LIMIT max_rows;
+END
 $$;
 COMMENT ON FUNCTION fluxhooks_internal.list_deliveries(uuid, integer, text, timestamptz, timestamptz, uuid, uuid) IS
   'newest deliveries of a webhook, of a status (null: any), captured from since until before until, with ids from lowest until before before';

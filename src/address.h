@@ -13,16 +13,18 @@ typedef struct AddressList AddressList;
 
 /*
  * Parse a comma-separated list of addresses and networks in CIDR notation
- * (fluxhooks.allowed_networks); NULL or empty text gives an empty list.
- * Returns a malloc'd list, or NULL with the offending entry in problem.
+ * (fluxhooks.allowed_networks); NULL or empty text gives an empty list.  Bits
+ * beyond a prefix are refused.  Returns a malloc'd list, or NULL with a sentence
+ * about the offending entry in problem.
  */
 extern AddressList *address_list_parse(const char *text, char *problem, size_t size);
 extern void address_list_free(AddressList *list);
 
 /*
  * May this resolved address be connected to?  Only public unicast addresses,
- * unless the list contains it.  IPv4 inside IPv6 (mapped, compatible, NAT64,
- * 6to4, Teredo) is judged by the IPv4 inside as well.  On false, *why is a
+ * unless the list contains it.  Of IPv6 with IPv4 inside, mapped and NAT64
+ * addresses are judged by the IPv4 inside, compatible, 6to4 and Teredo ones are
+ * refused; which list entries open them, address.c says.  On false, *why is a
  * static text such as "loopback" or "private".
  */
 extern bool address_allowed(const struct sockaddr *address, const AddressList *allowed,

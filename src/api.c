@@ -202,6 +202,25 @@ api_load_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock, bool del
 	config->options = DatumGetJsonbP(api_datum(scope, 0, 10, &isnull));
 }
 
+/* UUIDv7 begins with milliseconds since 1970. */
+pg_uuid_t
+api_lowest_id(TimestampTz since)
+{
+	pg_uuid_t	id = {{0}};
+	int64		ms = (since - SetEpochTimestamp()) / 1000;
+
+	if (TIMESTAMP_IS_NOEND(since) || ms >= INT64CONST(1) << 48)
+	{
+		memset(&id, 0xFF, sizeof(id));
+		return id;
+	}
+	if (TIMESTAMP_IS_NOBEGIN(since) || ms < 0)
+		return id;
+	for (int i = 0; i < 6; i++)
+		id.data[i] = (unsigned char) (ms >> (40 - 8 * i));
+	return id;
+}
+
 /*
  * event(target regclass, VARIADIC operations text[]) RETURNS jsonb
  */

@@ -6,6 +6,7 @@
 #ifndef FLUXHOOKS_API_H
 #define FLUXHOOKS_API_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/uuid.h"
 
@@ -70,6 +71,9 @@ extern void api_load_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lo
 
 /* The argument of this number, or an error (22023) where it is null. */
 extern Datum api_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+/* The smallest id that a delivery captured at this time or later can have. */
+extern pg_uuid_t api_lowest_id(TimestampTz since);
 
 /* "550e8400-…" */
 extern char *api_show_uuid(const pg_uuid_t *id);

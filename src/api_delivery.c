@@ -20,6 +20,7 @@
 #include "utils/xid8.h"
 
 #include "api.h"
+#include "copy.h"
 #include "guc.h"
 #include "payload.h"
 #include "queue.h"
@@ -84,23 +85,6 @@ api_check_status(const char *status)
 }
 
 /*
- * The smallest id that a delivery captured at this time or later can have:
- * UUIDv7 begins with milliseconds since 1970.
- */
-static pg_uuid_t
-api_lowest_id(TimestampTz since)
-{
-	pg_uuid_t	id = {{0}};
-	int64		ms = (since - SetEpochTimestamp()) / 1000;
-
-	if (TIMESTAMP_NOT_FINITE(since) || ms < 0)
-		return id;
-	for (int i = 0; i < 6; i++)
-		id.data[i] = (unsigned char) (ms >> (40 - 8 * i));
-	return id;
-}
-
-/*
  * list_deliveries(webhook_id uuid, max_rows integer, status text,
  *		since timestamptz, until timestamptz, before uuid)
  *		RETURNS SETOF fluxhooks.deliveries
@@ -115,6 +99,7 @@ api_list_deliveries(PG_FUNCTION_ARGS)
 	TimestampTz until = PG_ARGISNULL(4) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(4);
 	pg_uuid_t	lowest = api_lowest_id(since);
 	pg_uuid_t	before;
+	pg_uuid_t	highest;
 	ApiScope	scope;
 	ApiWebhook	webhook;
 
@@ -129,6 +114,11 @@ api_list_deliveries(PG_FUNCTION_ARGS)
 		memset(&before, 0xFF, sizeof(before));
 	else
 		before = *PG_GETARG_UUID_P(5);
+
+	/* of the times as well, for the index: ids begin with milliseconds */
+	highest = api_lowest_id(TIMESTAMP_NOT_FINITE(until) ? until : until + USECS_PER_SEC);
+	if (memcmp(&highest, &before, UUID_LEN) < 0)
+		before = highest;
 
 	api_enter(&scope);
 	api_load_webhook(&scope, id, false, true, &webhook);
@@ -200,24 +190,6 @@ api_kept_body(const ApiScope *scope, const ApiDelivery *delivery)
 	return DatumGetByteaP(api_datum(scope, 0, 1, &isnull));
 }
 
-static void
-api_body_of_event(StringInfo body, const LogEvent *event, const pg_uuid_t *webhook_id)
-{
-	PayloadEvent payload;
-
-	payload.operation = event->operation;
-	payload.table_schema = event->table_schema;
-	payload.table_name = event->table_name;
-	payload.record = event->record_len < 0 ? NULL : event->record;
-	payload.record_len = event->record_len;
-	payload.old_record = event->old_record_len < 0 ? NULL : event->old_record;
-	payload.old_record_len = event->old_record_len;
-	payload.truncated = event->truncated_len < 0 ? NULL : event->truncated;
-	payload.truncated_len = event->truncated_len;
-	payload.captured_at = event->captured_at;
-	payload_body(body, &payload, webhook_id);
-}
-
 static void pg_attribute_noreturn()
 api_no_payload(const pg_uuid_t *id)
 {
@@ -249,7 +221,7 @@ api_delivery_payload(PG_FUNCTION_ARGS)
 
 		if (event == NULL)
 			api_no_payload(id);
-		api_body_of_event(&body, event, &delivery.webhook_id);
+		log_event_body(&body, event, &delivery.webhook_id);
 	}
 	api_leave(&scope);
 	converted = pg_any_to_server(body.data, body.len, PG_UTF8);

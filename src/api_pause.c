@@ -20,11 +20,9 @@
 #include "utils/xid8.h"
 
 #include "api.h"
-#include "cursor.h"
 #include "record.h"
 #include "shared.h"
 #include "wakeup.h"
-#include "window.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(api_pause);
@@ -53,7 +51,7 @@ api_pause(PG_FUNCTION_ARGS)
 	api_require_superuser("pause");
 	api_enter(&scope);
 	api_execute("INSERT INTO fluxhooks_internal.pause (copy, reason, since) VALUES (false, $1, now())"
-				" ON CONFLICT (single) DO UPDATE SET reason = excluded.reason, since = excluded.since",
+				" ON CONFLICT (single) DO UPDATE SET reason = excluded.reason",
 				&parameter, 1);
 	api_leave(&scope);
 	wakeup_recheck_at_commit();
@@ -76,58 +74,69 @@ api_stop_worker(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* A row of INHERITED as record_cancelled wants it. */
 static void
-api_cancel_pending(void)
-{
-	PendingDelivery *pending;
-	int			n;
-
-	do
-	{
-		AttemptRow *attempts = palloc(CANCEL_BATCH * sizeof(AttemptRow));
-		pg_uuid_t  *ids = palloc(CANCEL_BATCH * sizeof(pg_uuid_t));
-
-		CHECK_FOR_INTERRUPTS();
-		n = record_load_expired(DT_NOEND, CANCEL_BATCH, CurrentMemoryContext, &pending);
-		for (int i = 0; i < n; i++)
-		{
-			record_cancelled(&attempts[i], &pending[i], GetCurrentTimestamp());
-			ids[i] = pending[i].row.delivery_id;
-		}
-		record_attempts(attempts, n);
-		record_settled(ids, n);
-		pfree(attempts);
-		pfree(ids);
-	} while (n == CANCEL_BATCH);
-}
-
-static void
-api_describe_unread(HeapTuple tuple, TupleDesc desc, PendingDelivery *unread)
+api_describe_inherited(HeapTuple tuple, TupleDesc desc, PendingDelivery *delivery)
 {
 	bool		isnull;
+	Datum		datum;
+	bytea	   *body;
+	bytea	   *key;
 
-	memset(unread, 0, sizeof(*unread));
-	unread->row.delivery_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 1, &isnull));
-	unread->row.webhook_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 2, &isnull));
-	unread->row.place.xid = DatumGetFullTransactionId(SPI_getbinval(tuple, desc, 3, &isnull));
-	unread->row.place.cid = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
-	unread->row.place.seq = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &isnull));
+#define GET(column)	SPI_getbinval(tuple, desc, column, &isnull)
+	memset(delivery, 0, sizeof(*delivery));
+	delivery->row.delivery_id = *DatumGetUUIDP(GET(1));
+	delivery->row.webhook_id = *DatumGetUUIDP(GET(2));
+	delivery->row.place.xid = DatumGetFullTransactionId(GET(3));
+	delivery->row.place.cid = DatumGetInt32(GET(4));
+	delivery->row.place.seq = DatumGetInt64(GET(5));
+	delivery->row.attempts = DatumGetInt32(GET(6));
+	datum = GET(12);
+	if (isnull)
+		return;
+	body = DatumGetByteaPP(datum);
+	delivery->body = VARDATA_ANY(body);
+	delivery->body_len = VARSIZE_ANY_EXHDR(body);
+	delivery->operation = DatumGetChar(GET(7));
+	delivery->captured_at = DatumGetTimestampTz(GET(8));
+	delivery->table_schema = SPI_getvalue(tuple, desc, 9);
+	delivery->table_name = SPI_getvalue(tuple, desc, 10);
+	datum = GET(11);
+	if (isnull)
+		return;
+	key = DatumGetByteaPP(datum);
+	delivery->record_key = pnstrdup(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+#undef GET
 }
 
-/* What the active snapshot sees of the log, and nobody has read. */
-static void
-api_cancel_unread(void)
-{
-	Portal		portal = SPI_cursor_open_with_args(NULL,
-												   "SELECT id, webhook_id, xid, cid, seq FROM fluxhooks_internal.delivery_unread",
-												   0, NULL, NULL, NULL, true, 0);
-	AttemptRow *attempts = palloc(CANCEL_BATCH * sizeof(AttemptRow));
+#define INHERITED \
+	"SELECT p.delivery_id, p.webhook_id, p.xid, p.cid, p.seq, p.attempts, p.operation, p.captured_at," \
+	" p.table_schema, p.table_name, p.record_key, p.body" \
+	" FROM fluxhooks_internal.pending AS p WHERE p.delivery_id < $1" \
+	" UNION ALL" \
+	" SELECT d.id, d.webhook_id, d.xid, d.cid, d.seq, 0, NULL, NULL, NULL, NULL, NULL, NULL" \
+	" FROM fluxhooks_internal.delivery_unread AS d WHERE d.id < $1"
 
+/*
+ * Cancel what was captured before a time.  The worker's cursor stays where it
+ * is: like any that starts, the next one passes over what has an outcome.
+ */
+static void
+api_cancel_inherited(TimestampTz before)
+{
+	pg_uuid_t	id = api_lowest_id(before);
+	ApiParameter parameter = API_UUID(&id);
+	AttemptRow *attempts = palloc(CANCEL_BATCH * sizeof(AttemptRow));
+	Portal		portal;
+
+	portal = SPI_cursor_open_with_args(NULL, INHERITED, 1, &parameter.type, &parameter.value,
+									   NULL, true, 0);
 	for (;;)
 	{
 		SPITupleTable *table;
 		uint64		n;
 
+		CHECK_FOR_INTERRUPTS();
 		SPI_cursor_fetch(portal, true, CANCEL_BATCH);
 		table = SPI_tuptable;
 		n = SPI_processed;
@@ -135,52 +144,44 @@ api_cancel_unread(void)
 			break;
 		for (uint64 i = 0; i < n; i++)
 		{
-			PendingDelivery unread;
+			PendingDelivery delivery;
 
-			api_describe_unread(table->vals[i], table->tupdesc, &unread);
-			record_cancelled(&attempts[i], &unread, GetCurrentTimestamp());
+			api_describe_inherited(table->vals[i], table->tupdesc, &delivery);
+			record_cancelled(&attempts[i], &delivery, GetCurrentTimestamp());
 		}
 		record_attempts(attempts, (int) n);
 		SPI_freetuptable(table);
 	}
 	SPI_cursor_close(portal);
+	api_execute("DELETE FROM fluxhooks_internal.pending WHERE delivery_id < $1", &parameter, 1);
 }
 
 /*
- * Read on from here.  The position says too little rather than too much: what
- * lies behind it and has just been cancelled is passed over, as after any
- * restart, and what this transaction itself captured is not.
+ * Is this a copy, rather than a database that a user paused?  *before: the
+ * time when that was found out; what was captured since then is its own.
  */
-static void
-api_skip_log(void)
-{
-	Cursor	   *cursor = cursor_load();
-
-	cursor->last = log_snapshot_take();
-	cursor->last->xmax = cursor->last->xmin;
-	cursor->last->n_xip = 0;
-	cursor->next = NULL;
-	cursor_append(cursor);
-}
-
-/* Was it a copy that was paused, rather than a user's pause? */
 static bool
-api_is_copy(void)
+api_is_copy(TimestampTz *before)
 {
 	ApiParameter parameters[] = {
 		{INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false},
 		API_OID(MyDatabaseId)
 	};
+	bool		isnull;
 
-	return api_execute("SELECT FROM fluxhooks_internal.pause AS p WHERE p.copy"
-					   " UNION ALL"
-					   " SELECT FROM fluxhooks_internal.instance AS i"
-					   " WHERE i.system_identifier <> $1 OR i.database <> $2",
-					   parameters, lengthof(parameters)) > 0;
+	if (api_execute("SELECT p.since FROM fluxhooks_internal.pause AS p WHERE p.copy"
+					" UNION ALL"
+					" SELECT timestamptz 'infinity' FROM fluxhooks_internal.instance AS i"
+					" WHERE i.system_identifier <> $1 OR i.database <> $2"
+					" ORDER BY 1 LIMIT 1",
+					parameters, lengthof(parameters)) == 0)
+		return false;
+	*before = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return true;
 }
 
 static void
-api_settle_copy(void)
+api_settle_copy(TimestampTz before)
 {
 	ApiParameter parameters[] = {
 		{INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false},
@@ -191,13 +192,12 @@ api_settle_copy(void)
 
 	/* one that sees what the worker did until it ended */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	api_cancel_unread();
-	api_cancel_pending();
-	api_skip_log();
+	api_cancel_inherited(before);
 	PopActiveSnapshot();
-	api_execute("DELETE FROM fluxhooks_internal.instance", NULL, 0);
-	api_execute("INSERT INTO fluxhooks_internal.instance (system_identifier, database) VALUES ($1, $2)",
+	api_execute("DELETE FROM fluxhooks_internal.instance WHERE system_identifier <> $1 OR database <> $2",
 				parameters, lengthof(parameters));
+	api_execute("INSERT INTO fluxhooks_internal.instance (system_identifier, database) VALUES ($1, $2)"
+				" ON CONFLICT DO NOTHING", parameters, lengthof(parameters));
 }
 
 /* resume() RETURNS void */
@@ -205,11 +205,12 @@ Datum
 api_resume(PG_FUNCTION_ARGS)
 {
 	ApiScope	scope;
+	TimestampTz before;
 
 	api_require_superuser("resume");
 	api_enter(&scope);
-	if (api_is_copy())
-		api_settle_copy();
+	if (api_is_copy(&before))
+		api_settle_copy(before);
 	api_execute("DELETE FROM fluxhooks_internal.pause", NULL, 0);
 	api_leave(&scope);
 	wakeup_recheck_at_commit();

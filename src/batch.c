@@ -19,7 +19,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/inval.h"
@@ -30,11 +29,13 @@
 #include "batch.h"
 #include "catalog.h"
 #include "compat.h"
+#include "copy.h"
 #include "cursor.h"
 #include "guc.h"
 #include "lane.h"
 #include "progress.h"
 #include "retry.h"
+#include "sql.h"
 #include "webhook.h"
 
 #define PAGE_DELIVERIES		2048	/* read at once */
@@ -110,7 +111,6 @@ typedef struct Batch
 	bool		window_done;
 	bool		configuration_read;
 	bool		cursor_written;
-	bool		cursor_gone;	/* resume() has put it elsewhere */
 	XLogRecPtr	flush_to;		/* before anything of the window is sent */
 } Batch;
 
@@ -643,9 +643,8 @@ batch_read_paused(void)
 {
 	bool		isnull;
 
-	if (SPI_execute("SELECT EXISTS (SELECT FROM fluxhooks_internal.pause)", true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read fluxhooks_internal.pause");
-	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	sql_execute("SELECT EXISTS (SELECT FROM fluxhooks_internal.pause)", SPI_OK_SELECT, 0, NULL, NULL);
+	return DatumGetBool(sql_value(0, 1, &isnull));
 }
 
 static void
@@ -656,14 +655,10 @@ batch_refresh(void)
 
 	if (!stale)
 		return;
-	if (cursor_load()->number != cursor_number)
-	{
-		batch.cursor_gone = true;
-		return;
-	}
 	stale = false;
 	webhook_load();
 	batch.configuration_read = true;
+	copy_check();
 	paused = batch_read_paused();
 	if (!rewind_lanes)
 		return;
@@ -836,8 +831,9 @@ batch_version_matches(void)
 	char	   *version;
 	bool		matches;
 
-	if (SPI_execute("SELECT extversion FROM pg_extension WHERE extname = 'fluxhooks'", true, 1) != SPI_OK_SELECT ||
-		SPI_processed == 0)
+	sql_execute("SELECT extversion FROM pg_extension WHERE extname = 'fluxhooks'",
+				SPI_OK_SELECT, 0, NULL, NULL);
+	if (SPI_processed == 0)
 		return false;
 	version = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	matches = strcmp(version, FLUXHOOKS_VERSION) == 0;
@@ -850,8 +846,6 @@ batch_steps(TransactionId latest)
 {
 	batch_start();
 	batch_refresh();
-	if (batch.cursor_gone)
-		return;
 	batch_record();
 	batch_bound_memory();
 	if (batch_sending())
@@ -892,8 +886,6 @@ batch_run(void)
 			batch_steps(latest);
 		else
 			result = BATCH_OTHER_VERSION;
-		if (batch.cursor_gone)
-			result = BATCH_CURSOR_GONE;
 		PopActiveSnapshot();
 		SPI_finish();
 	}

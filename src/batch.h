@@ -13,8 +13,7 @@ typedef enum BatchResult
 {
 	BATCH_DONE,
 	BATCH_NO_EXTENSION,			/* it has been dropped */
-	BATCH_OTHER_VERSION,		/* the script is another version's */
-	BATCH_CURSOR_GONE			/* resume() in a copy: begin anew */
+	BATCH_OTHER_VERSION			/* the script is another version's */
 } BatchResult;
 
 /* Once, in the worker: memory, and what tells of changed configuration. */

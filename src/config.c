@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
@@ -62,8 +63,7 @@ config_show(const JsonbValue *value)
 			appendStringInfoString(&text, value->val.boolean ? "true" : "false");
 			break;
 		case jbvNumeric:
-			appendStringInfoString(&text,
-								   numeric_normalize(value->val.numeric));
+			appendStringInfo(&text, "%.*s", SHOWN_BYTES, numeric_normalize(value->val.numeric));
 			break;
 		case jbvString:
 			{
@@ -175,11 +175,15 @@ static void
 config_set_url(WebhookConfig *config, const JsonbValue *value)
 {
 	HttpUrl		url;
+	char	   *slashes;
 
 	if (value == NULL)
 		config_reject("url", NULL, "url must not be null", NULL);
 	config->url = config_string("url", value, URL_MAX_BYTES, false);
-	switch (http_url_parse(config->url, &url))
+
+	/* libcurl takes http:///path for http://path/ */
+	slashes = strstr(config->url, "://");
+	switch (slashes != NULL && slashes[3] == '/' ? HTTP_URL_NO_HOST : http_url_parse(config->url, &url))
 	{
 		case HTTP_URL_OK:
 			break;
@@ -361,8 +365,11 @@ config_lookup(const char *schema, const char *name)
 }
 
 static void pg_attribute_noreturn()
-config_no_table(const char *place, const JsonbValue *value, bool folded)
+config_no_table(const char *place, const JsonbValue *value)
 {
+	char	   *name = pnstrdup(value->val.string.val, value->val.string.len);
+	bool		folded = strchr(name, '"') == NULL && strcmp(name, asc_tolower(name, strlen(name))) != 0;
+
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("table %s does not exist", config_show(value)),
@@ -394,7 +401,7 @@ config_find_table(const char *before, const JsonbValue *table, const JsonbValue 
 			schema_name = linitial(parts);
 	}
 	parts = config_split_name(name);
-	if (parts == NIL)
+	if (parts == NIL || strcmp(name, "*") == 0)
 		config_reject(place, table, "invalid table name", "Quote the name as in SQL: \"\\\"odd name\\\"\".");
 	if (schema_name != NULL && list_length(parts) == 2)
 		config_reject(place, table, "table must not be qualified where schema is given", NULL);
@@ -402,7 +409,7 @@ config_find_table(const char *before, const JsonbValue *table, const JsonbValue 
 		schema_name = linitial(parts);
 	relid = config_lookup(schema_name, llast(parts));
 	if (!OidIsValid(relid))
-		config_no_table(place, table, strcmp(llast(parts), name) != 0 && strchr(name, '"') == NULL);
+		config_no_table(place, table);
 	return relid;
 }
 
@@ -430,7 +437,7 @@ config_check_table(const char *place, const JsonbValue *table, Oid relid)
 	const char *unfit;
 
 	if (!HeapTupleIsValid(tuple))
-		config_no_table(place, table, false);
+		config_no_table(place, table);
 	class = (Form_pg_class) GETSTRUCT(tuple);
 	unfit = config_unfit(class);
 	if (unfit != NULL)
@@ -538,7 +545,7 @@ config_set_event(ConfigEvent *event, const JsonbValue *value, int position)
 			continue;
 		key = pnstrdup(item.val.string.val, item.val.string.len);
 		if (strcmp(key, "table") != 0 && strcmp(key, "schema") != 0 && strcmp(key, "operations") != 0)
-			config_reject(psprintf("events[%d]", position), NULL,
+			config_reject(psprintf("events[%d].%s", position, config_show(&item)), NULL,
 						  psprintf("unknown key %s in an event", config_show(&item)),
 						  "Keys of an event are table, schema and operations.");
 	}

@@ -9,16 +9,10 @@
 extern void copy_init(void);
 
 /*
- * Worker, once, in a transaction with SPI connected: remember this database,
- * or, where it turns out to be a copy, pause it (fluxhooks_internal.pause).
+ * Worker, when it starts and when fluxhooks_internal.instance has changed, in
+ * a transaction with SPI connected: remember this database, or, where it turns
+ * out to be a copy, pause it (fluxhooks_internal.pause).
  */
 extern void copy_check(void);
-
-/*
- * resume() in a copy: what was inherited counts as cancelled, and the database
- * as an original from here on.  In a transaction with SPI connected and
- * search_path pg_catalog; does nothing where the database is no copy.
- */
-extern void copy_accept(void);
 
 #endif

@@ -115,7 +115,7 @@ cursor_append(Cursor *cursor)
 			nulls[i - 1] = true;
 	}
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	ring_append(rel, &tuple, 1);
+	ring_append(RING_CURSOR, rel, &tuple, 1);
 	table_close(rel, NoLock);
 	heap_freetuple(tuple);
 	cursor->number++;

@@ -787,7 +787,7 @@ http_start(const HttpRequest *request, char *error, size_t error_size)
 
 	if (transfer == NULL)
 	{
-		snprintf(error, error_size, "out of memory");
+		snprintf(error, error_size, "Out of memory.");
 		return false;
 	}
 	transfer->arg = request->arg;
@@ -804,7 +804,7 @@ http_start(const HttpRequest *request, char *error, size_t error_size)
 		curl_multi_add_handle(transfer->multi->curl, transfer->easy) != CURLM_OK)
 	{
 		http_transfer_free(transfer);
-		snprintf(error, error_size, "out of memory");
+		snprintf(error, error_size, "Out of memory.");
 		return false;
 	}
 	transfer->multi->transfers++;

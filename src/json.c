@@ -5,9 +5,8 @@
  *
  * Strings are escaped as JSON.stringify escapes them.  A number is spelled as
  * JavaScript spells it when that spelling denotes the same decimal value, and
- * keeps every digit otherwise.  Members of objects stand in the order that
- * JavaScript gives them.  Documents are read with a stack on the heap: however
- * deeply a value is nested, it fails on nothing that PostgreSQL could store.
+ * keeps every digit otherwise.  document.c rewrites whole values of json and
+ * jsonb with what is here.
  */
 #include "postgres.h"
 
@@ -15,18 +14,20 @@
 
 #include "catalog/pg_conversion.h"
 #include "catalog/pg_namespace.h"
-#include "common/hashfn.h"
 #include "common/shortest_dec.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 
 #include "compat.h"
 #include "json.h"
 
 #define JSON_REPLACEMENT	"\xEF\xBF\xBD"	/* U+FFFD */
+
+/* Strings are escaped in pieces; an escape has six bytes for one. */
+#define JSON_PIECE			256
+#define JSON_GROWTH			6
 
 /* Digits of a double never exceed 17; a decimal with more is not carried. */
 #define JSON_DIGITS_MAX		17
@@ -43,53 +44,6 @@ typedef struct JsonDecimal
 	int64		point;
 	char		digits[JSON_DIGITS_MAX + 3];
 } JsonDecimal;
-
-/* A member of an object that is open: where its key stands in out. */
-typedef struct JsonMember
-{
-	int			start;			/* opening quote */
-	int			key_end;		/* past the closing quote */
-} JsonMember;
-
-/* An object or array that is open. */
-typedef struct JsonFrame
-{
-	bool		object;
-	bool		indexed;		/* some key is an array index */
-	int			first_member;
-} JsonFrame;
-
-/* A document on its way into a writer. */
-typedef struct JsonBuilder
-{
-	JsonWriter *w;
-	const char *p;				/* of json text: what is still to be read */
-	const char *end;
-	JsonFrame  *frames;
-	int			n_frames;
-	int			max_frames;
-	JsonMember *members;
-	int			n_members;
-	int			max_members;
-} JsonBuilder;
-
-/* Open objects and members beyond this count as a value over any limit. */
-#define JSON_STACK_MAX	(16 * 1024 * 1024)
-
-/* One member while an object is put in order. */
-typedef struct JsonEntry
-{
-	uint64		rank;			/* array indexes first */
-	uint32		hash;
-	int			position;		/* where its key stood first */
-	int			source;			/* the member whose value counts */
-} JsonEntry;
-
-typedef struct JsonObject
-{
-	const char *data;
-	const JsonMember *members;
-} JsonObject;
 
 void
 json_init(JsonWriter *w, int size, int limit)
@@ -151,27 +105,29 @@ json_is_special(unsigned char c)
 	return c < 0x20 || c == '"' || c == '\\' || c >= 0x80;
 }
 
-/* The first byte that is not plain ASCII to JSON, eight at a time. */
-static inline const char *
-json_skip_plain(const char *p, const char *end)
+/* Eight bytes at p that JSON takes as they are? */
+static inline bool
+json_is_plain_word(const char *p)
 {
 	const uint64 ones = UINT64CONST(0x0101010101010101);
 	const uint64 highs = UINT64CONST(0x8080808080808080);
+	uint64		x,
+				quote,
+				backslash;
 
-	while (end - p >= 8)
-	{
-		uint64		x,
-					quote,
-					backslash;
+	memcpy(&x, p, 8);
+	quote = x ^ (ones * '"');
+	backslash = x ^ (ones * '\\');
+	return ((x | ((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) |
+			 ((backslash - ones) & ~backslash)) & highs) == 0;
+}
 
-		memcpy(&x, p, 8);
-		quote = x ^ (ones * '"');
-		backslash = x ^ (ones * '\\');
-		if ((x | ((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) |
-			 ((backslash - ones) & ~backslash)) & highs)
-			break;
+/* The first byte that JSON does not take as it is. */
+static inline const char *
+json_skip_plain(const char *p, const char *end)
+{
+	while (end - p >= 8 && json_is_plain_word(p))
 		p += 8;
-	}
 	while (p < end && !json_is_special((unsigned char) *p))
 		p++;
 	return p;
@@ -182,7 +138,7 @@ json_skip_plain(const char *p, const char *end)
  * where it is none: then so many bytes stand for one U+FFFD, as every WHATWG
  * decoder counts them.
  */
-static int
+static inline int
 json_utf8_length(const unsigned char *p, const unsigned char *end)
 {
 	unsigned char low = 0x80;
@@ -219,29 +175,85 @@ json_utf8_length(const unsigned char *p, const unsigned char *end)
 	return len;
 }
 
-static void
-json_escape(JsonWriter *w, unsigned int code)
+/* Copy the character at *text, or what stands for no character; returns the output's end. */
+static inline char *
+json_put_character(char *out, const char **text, const char *end)
+{
+	const char *p = *text;
+	int			n = json_utf8_length((const unsigned char *) p, (const unsigned char *) end);
+
+	if (unlikely(n < 0))
+	{
+		memcpy(out, JSON_REPLACEMENT, 3);
+		*text = p - n;
+		return out + 3;
+	}
+	/* byte by byte: a call of memcpy costs more */
+	out[0] = p[0];
+	out[1] = p[1];
+	if (n > 2)
+		out[2] = p[2];
+	if (n > 3)
+		out[3] = p[3];
+	*text = p + n;
+	return out + n;
+}
+
+/* The escape of a character that has to have one; returns its end. */
+static char *
+json_put_escape(char *p, unsigned int code)
 {
 	static const char hex[] = "0123456789abcdef";
 	static const char shorts[] = "btn\0fr";
-	char		escape[6];
 
-	escape[0] = '\\';
+	*p++ = '\\';
 	if (code == '"' || code == '\\')
-		escape[1] = (char) code;
+		*p++ = (char) code;
 	else if (code >= '\b' && code <= '\r' && code != '\v')
-		escape[1] = shorts[code - '\b'];
+		*p++ = shorts[code - '\b'];
 	else
 	{
-		escape[1] = 'u';
-		escape[2] = hex[code >> 12 & 15];
-		escape[3] = hex[code >> 8 & 15];
-		escape[4] = hex[code >> 4 & 15];
-		escape[5] = hex[code & 15];
-		json_raw(w, escape, 6);
-		return;
+		*p++ = 'u';
+		*p++ = hex[code >> 12 & 15];
+		*p++ = hex[code >> 8 & 15];
+		*p++ = hex[code >> 4 & 15];
+		*p++ = hex[code & 15];
 	}
-	json_raw(w, escape, 2);
+	return p;
+}
+
+/*
+ * Escape from *text on up to stop, or a little beyond where a character that
+ * begins before ends after; it never reaches beyond end.  Returns the output's end.
+ */
+static char *
+json_put_chars(char *out, const char **text, const char *stop, const char *end)
+{
+	const char *p = *text;
+
+	while (p < stop)
+	{
+		const char *word = stop - p > 8 ? p + 8 : stop;
+
+		if (word - p == 8 && json_is_plain_word(p))
+		{
+			memcpy(out, p, 8);
+			out += 8;
+			p = word;
+			continue;
+		}
+		while (p < word)
+		{
+			if (!json_is_special((unsigned char) *p))
+				*out++ = *p++;
+			else if (IS_HIGHBIT_SET(*p))
+				out = json_put_character(out, &p, end);
+			else
+				out = json_put_escape(out, (unsigned char) *p++);
+		}
+	}
+	*text = p;
+	return out;
 }
 
 /* The inside of a string, from bytes that are to be UTF-8. */
@@ -249,37 +261,13 @@ static void
 json_utf8_chars(JsonWriter *w, const char *p, size_t len)
 {
 	const char *end = p + len;
+	char		buffer[(JSON_PIECE + 4) * JSON_GROWTH];
 
 	while (p < end && !w->full)
 	{
-		const char *run = p;
-		int			invalid = 0;
+		const char *stop = end - p > JSON_PIECE ? p + JSON_PIECE : end;
 
-		for (;;)
-		{
-			int			n;
-
-			p = json_skip_plain(p, end);
-			if (p >= end || !IS_HIGHBIT_SET(*p))
-				break;
-			n = json_utf8_length((const unsigned char *) p, (const unsigned char *) end);
-			if (n < 0)
-			{
-				invalid = -n;
-				break;
-			}
-			p += n;
-		}
-		json_raw(w, run, p - run);
-		if (p >= end)
-			break;
-		if (invalid > 0)
-		{
-			json_raw(w, JSON_REPLACEMENT, 3);
-			p += invalid;
-		}
-		else
-			json_escape(w, (unsigned char) *p++);
+		json_raw(w, buffer, json_put_chars(buffer, &p, stop, end) - buffer);
 	}
 }
 
@@ -388,6 +376,22 @@ json_plain_string(JsonWriter *w, const char *text, size_t len)
 	memcpy(dst + 1, text, len);
 	dst[len + 1] = '"';
 	w->out.len += (int) len + 2;
+}
+
+void
+json_code_point(JsonWriter *w, pg_wchar code)
+{
+	char		text[JSON_GROWTH];
+
+	if (code < 0x80 && !json_is_special((unsigned char) code))
+		json_char(w, (char) code);
+	else if (code < 0x80 || (code >= 0xD800 && code <= 0xDFFF))
+		json_raw(w, text, json_put_escape(text, code) - text);
+	else
+	{
+		unicode_to_utf8(code, (unsigned char *) text);
+		json_raw(w, text, pg_utf_mblen((unsigned char *) text));
+	}
 }
 
 /*
@@ -641,8 +645,9 @@ json_decimal_carried(const JsonDecimal *d)
 		return true;
 
 	/* without a decimal point, which a library may have localised */
-	snprintf(text, sizeof(text), "%.*se%d", d->n_digits, d->digits,
-			 (int) d->point - d->n_digits);
+	memcpy(text, d->digits, d->n_digits);
+	text[d->n_digits] = 'e';
+	text[d->n_digits + 1 + pg_ltoa((int) d->point - d->n_digits, text + d->n_digits + 1)] = '\0';
 	value = strtod(text, NULL);
 	if (!isfinite(value) || value == 0)
 		return false;
@@ -665,607 +670,4 @@ json_decimal(JsonWriter *w, const char *text, size_t len)
 		json_raw(w, spelled, json_decimal_format(&d, spelled));
 	else
 		json_raw(w, text, len);
-}
-
-/*
- * Documents
- */
-
-bool
-json_index_key(const char *name, size_t len, uint32 *index)
-{
-	uint64		value = 0;
-	size_t		i;
-
-	if (len == 0 || len > 10 || (name[0] == '0' && len > 1))
-		return false;
-	for (i = 0; i < len; i++)
-	{
-		if (name[i] < '0' || name[i] > '9')
-			return false;
-		value = value * 10 + (name[i] - '0');
-	}
-	*index = (uint32) value;
-	return value < PG_UINT32_MAX;
-}
-
-static bool
-json_member_index(const char *data, const JsonMember *m, uint32 *index)
-{
-	return json_index_key(data + m->start + 1, m->key_end - m->start - 2, index);
-}
-
-static int
-json_key_compare(const JsonObject *object, int a, int b)
-{
-	const JsonMember *x = &object->members[a];
-	const JsonMember *y = &object->members[b];
-	int			len = x->key_end - x->start;
-
-	if (len != y->key_end - y->start)
-		return len < y->key_end - y->start ? -1 : 1;
-	return memcmp(object->data + x->start, object->data + y->start, len);
-}
-
-static int
-json_entry_by_key(const void *a, const void *b, void *object)
-{
-	const JsonEntry *x = a;
-	const JsonEntry *y = b;
-	int			order;
-
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	order = json_key_compare(object, x->position, y->position);
-	return order != 0 ? order : (x->position < y->position ? -1 : 1);
-}
-
-static int
-json_entry_by_place(const void *a, const void *b)
-{
-	const JsonEntry *x = a;
-	const JsonEntry *y = b;
-
-	if (x->rank != y->rank)
-		return x->rank < y->rank ? -1 : 1;
-	return x->position < y->position ? -1 : 1;
-}
-
-/* Entries of an object, equal keys merged: the last value at the first place. */
-static int
-json_object_entries(const JsonObject *object, int n, JsonEntry *entries)
-{
-	int			kept = 0;
-	int			i;
-
-	for (i = 0; i < n; i++)
-	{
-		const JsonMember *m = &object->members[i];
-		uint32		index;
-
-		entries[i].position = entries[i].source = i;
-		entries[i].hash = hash_bytes((const unsigned char *) object->data + m->start,
-									 m->key_end - m->start);
-		entries[i].rank = json_member_index(object->data, m, &index) ? index : PG_UINT64_MAX;
-	}
-	qsort_arg(entries, n, sizeof(JsonEntry), json_entry_by_key, (void *) object);
-	for (i = 1; i < n; i++)
-	{
-		if (json_key_compare(object, entries[kept].position, entries[i].position) == 0)
-			entries[kept].source = entries[i].position;
-		else
-			entries[++kept] = entries[i];
-	}
-	return kept + 1;
-}
-
-/* Put the members of the innermost object, which ends here, in order. */
-static void
-json_object_order(JsonBuilder *b, const JsonFrame *frame)
-{
-	StringInfo	out = &b->w->out;
-	JsonObject	object = {out->data, b->members + frame->first_member};
-	int			n = b->n_members - frame->first_member;
-	int			start = object.members[0].start;
-	int			end = out->len;
-	JsonEntry  *entries = palloc(n * sizeof(JsonEntry));
-	int			n_entries = json_object_entries(&object, n, entries);
-	char	   *text;
-	int			i;
-
-	if (n_entries == n && !frame->indexed)
-	{
-		pfree(entries);
-		return;
-	}
-	qsort(entries, n_entries, sizeof(JsonEntry), json_entry_by_place);
-
-	text = palloc(end - start);
-	memcpy(text, out->data + start, end - start);
-	out->len = start;
-	for (i = 0; i < n_entries; i++)
-	{
-		const JsonMember *m = &object.members[entries[i].source];
-		int			member_end = entries[i].source == n - 1 ? end : m[1].start - 1;
-
-		if (i > 0)
-			out->data[out->len++] = ',';
-		memcpy(out->data + out->len, text + m->start - start, member_end - m->start);
-		out->len += member_end - m->start;
-	}
-	pfree(text);
-	pfree(entries);
-}
-
-/* Few keys are compared pair by pair, which costs less than putting them in order. */
-static bool
-json_object_in_order(const JsonBuilder *b, const JsonFrame *frame)
-{
-	JsonObject	object = {b->w->out.data, b->members + frame->first_member};
-	int			n = b->n_members - frame->first_member;
-	int			i;
-	int			j;
-
-	if (frame->indexed || n > 8)
-		return false;
-	for (i = 1; i < n; i++)
-		for (j = 0; j < i; j++)
-			if (json_key_compare(&object, i, j) == 0)
-				return false;
-	return true;
-}
-
-/* Room for one more in a stack; false where a document exceeds all measure. */
-static bool
-json_stack_grow(void **stack, int n, int *max, size_t size)
-{
-	if (n < *max)
-		return true;
-	if (n >= JSON_STACK_MAX)
-		return false;
-	if (*stack == NULL)
-	{
-		*max = 16;
-		*stack = palloc(*max * size);
-	}
-	else
-	{
-		*max *= 2;
-		*stack = repalloc(*stack, *max * size);
-	}
-	return true;
-}
-
-static void
-json_builder_begin(JsonBuilder *b, JsonWriter *w)
-{
-	memset(b, 0, sizeof(*b));
-	b->w = w;
-}
-
-static void
-json_builder_end(JsonBuilder *b)
-{
-	if (b->frames)
-		pfree(b->frames);
-	if (b->members)
-		pfree(b->members);
-}
-
-static inline JsonFrame *
-json_top(JsonBuilder *b)
-{
-	return &b->frames[b->n_frames - 1];
-}
-
-static void
-json_open(JsonBuilder *b, bool object)
-{
-	if (!json_stack_grow((void **) &b->frames, b->n_frames, &b->max_frames, sizeof(JsonFrame)))
-	{
-		b->w->full = true;
-		return;
-	}
-	b->n_frames++;
-	json_top(b)->object = object;
-	json_top(b)->indexed = false;
-	json_top(b)->first_member = b->n_members;
-	json_char(b->w, object ? '{' : '[');
-}
-
-static void
-json_close(JsonBuilder *b, bool unique)
-{
-	JsonFrame  *frame = json_top(b);
-
-	if (frame->object && !b->w->full && b->n_members > frame->first_member &&
-		(unique ? frame->indexed : !json_object_in_order(b, frame)))
-		json_object_order(b, frame);
-	b->n_members = frame->first_member;
-	json_char(b->w, frame->object ? '}' : ']');
-	b->n_frames--;
-}
-
-/* A comma, unless what is due is the first of its container. */
-static void
-json_separate(JsonBuilder *b)
-{
-	StringInfo	out = &b->w->out;
-
-	if (b->n_frames > 0 && !b->w->full && strchr("{[:", out->data[out->len - 1]) == NULL)
-		json_char(b->w, ',');
-}
-
-static void
-json_key_begin(JsonBuilder *b)
-{
-	json_separate(b);
-	if (!json_stack_grow((void **) &b->members, b->n_members, &b->max_members, sizeof(JsonMember)))
-	{
-		b->w->full = true;
-		return;
-	}
-	b->members[b->n_members++].start = b->w->out.len;
-}
-
-static void
-json_key_end(JsonBuilder *b)
-{
-	JsonWriter *w = b->w;
-	JsonMember *m;
-	uint32		index;
-
-	if (w->full)
-		return;
-	m = &b->members[b->n_members - 1];
-	m->key_end = w->out.len;
-	if (json_member_index(w->out.data, m, &index))
-		json_top(b)->indexed = true;
-	json_char(w, ':');
-}
-
-/*
- * json text
- */
-
-static inline void
-json_skip_space(JsonBuilder *b)
-{
-	while (b->p < b->end && (*b->p == ' ' || *b->p == '\t' || *b->p == '\n' || *b->p == '\r'))
-		b->p++;
-}
-
-/* Four hex digits; -1 where they are none. */
-static int
-json_read_hex(const char *p, const char *end)
-{
-	int			code = 0;
-	int			i;
-
-	if (end - p < 4)
-		return -1;
-	for (i = 0; i < 4; i++)
-	{
-		if (p[i] >= '0' && p[i] <= '9')
-			code = code * 16 + (p[i] - '0');
-		else if ((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'f')
-			code = code * 16 + ((p[i] | 0x20) - 'a' + 10);
-		else
-			return -1;
-	}
-	return code;
-}
-
-static void
-json_code_point(JsonWriter *w, pg_wchar code)
-{
-	unsigned char utf8[4];
-
-	if (code < 0x80 && !json_is_special((unsigned char) code))
-		json_char(w, (char) code);
-	else if (code < 0x80 || (code >= 0xD800 && code <= 0xDFFF))
-		json_escape(w, code);
-	else
-	{
-		unicode_to_utf8(code, utf8);
-		json_raw(w, (char *) utf8, pg_utf_mblen(utf8));
-	}
-}
-
-/* What follows a backslash. */
-static bool
-json_read_escape(JsonBuilder *b)
-{
-	static const char letters[] = "bfnrt";
-	static const char codes[] = "\b\f\n\r\t";
-	const char *letter;
-	int			code;
-	int			low;
-
-	if (b->p >= b->end)
-		return false;
-	if (*b->p == '"' || *b->p == '\\' || *b->p == '/')
-		code = *b->p++;
-	else if (*b->p != 'u')
-	{
-		letter = *b->p == '\0' ? NULL : strchr(letters, *b->p++);
-		if (letter == NULL)
-			return false;
-		code = codes[letter - letters];
-	}
-	else
-	{
-		code = json_read_hex(b->p + 1, b->end);
-		if (code < 0)
-			return false;
-		b->p += 5;
-		if (code >= 0xD800 && code <= 0xDBFF && b->end - b->p >= 6 &&
-			b->p[0] == '\\' && b->p[1] == 'u')
-		{
-			low = json_read_hex(b->p + 2, b->end);
-			if (low >= 0xDC00 && low <= 0xDFFF)
-			{
-				code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-				b->p += 6;
-			}
-		}
-	}
-	json_code_point(b->w, code);
-	return true;
-}
-
-static bool
-json_read_string(JsonBuilder *b)
-{
-	b->p++;
-	json_char(b->w, '"');
-	while (b->p < b->end && !b->w->full)
-	{
-		const char *run = b->p;
-
-		do
-		{
-			b->p = json_skip_plain(b->p, b->end);
-			while (b->p < b->end && IS_HIGHBIT_SET(*b->p))
-				b->p++;
-		} while (b->p < b->end && !json_is_special((unsigned char) *b->p));
-		json_chars(b->w, run, b->p - run);
-		if (b->p >= b->end)
-			return false;
-		if (*b->p == '"')
-		{
-			b->p++;
-			json_char(b->w, '"');
-			return true;
-		}
-		if (*b->p++ != '\\' || !json_read_escape(b))
-			return false;
-	}
-	return b->w->full;
-}
-
-static bool
-json_skip_digits(JsonBuilder *b)
-{
-	const char *start = b->p;
-
-	while (b->p < b->end && *b->p >= '0' && *b->p <= '9')
-		b->p++;
-	return b->p > start;
-}
-
-static bool
-json_read_number(JsonBuilder *b)
-{
-	const char *start = b->p;
-
-	if (*b->p == '-')
-		b->p++;
-	if (b->p < b->end && *b->p == '0')
-		b->p++;
-	else if (!json_skip_digits(b))
-		return false;
-	if (b->p < b->end && *b->p == '.')
-	{
-		b->p++;
-		if (!json_skip_digits(b))
-			return false;
-	}
-	if (b->p < b->end && (*b->p | 0x20) == 'e')
-	{
-		b->p++;
-		if (b->p < b->end && (*b->p == '-' || *b->p == '+'))
-			b->p++;
-		if (!json_skip_digits(b))
-			return false;
-	}
-	json_decimal(b->w, start, b->p - start);
-	return true;
-}
-
-static bool
-json_read_word(JsonBuilder *b, const char *word)
-{
-	size_t		len = strlen(word);
-
-	if ((size_t) (b->end - b->p) < len || memcmp(b->p, word, len) != 0)
-		return false;
-	b->p += len;
-	json_raw(b->w, word, len);
-	return true;
-}
-
-static bool
-json_read_key(JsonBuilder *b)
-{
-	if (b->p >= b->end || *b->p != '"')
-		return false;
-	json_key_begin(b);
-	if (!json_read_string(b))
-		return false;
-	json_key_end(b);
-	json_skip_space(b);
-	if (b->p >= b->end || *b->p++ != ':')
-		return b->w->full;
-	json_skip_space(b);
-	return true;
-}
-
-/* A scalar, or the opening of a container; before it its key. */
-static bool
-json_read_item(JsonBuilder *b)
-{
-	json_skip_space(b);
-	if (b->n_frames > 0 && json_top(b)->object && !json_read_key(b))
-		return false;
-	if (b->p >= b->end)
-		return b->w->full;
-	json_separate(b);
-	switch (*b->p)
-	{
-		case '{':
-		case '[':
-			json_open(b, *b->p++ == '{');
-			return true;
-		case '"':
-			return json_read_string(b);
-		case 't':
-			return json_read_word(b, "true");
-		case 'f':
-			return json_read_word(b, "false");
-		case 'n':
-			return json_read_word(b, "null");
-		default:
-			return json_read_number(b);
-	}
-}
-
-/*
- * What may follow an item: closings, then a comma or the end.  opened: the
- * item was an opening bracket, and the next item may follow at once.
- */
-static bool
-json_read_rest(JsonBuilder *b, bool opened)
-{
-	for (;;)
-	{
-		json_skip_space(b);
-		if (b->n_frames == 0)
-			return b->p == b->end;
-		if (b->p >= b->end)
-			return false;
-		if (*b->p == (json_top(b)->object ? '}' : ']'))
-			json_close(b, false);
-		else if (opened)
-			return true;
-		else if (*b->p == ',')
-		{
-			b->p++;
-			return true;
-		}
-		else
-			return false;
-		b->p++;
-		opened = false;
-	}
-}
-
-void
-json_document(JsonWriter *w, const char *text, size_t len)
-{
-	JsonBuilder b;
-	int			start = w->out.len;
-	bool		valid = true;
-
-	json_builder_begin(&b, w);
-	b.p = text;
-	b.end = text + len;
-	do
-	{
-		int			depth = b.n_frames;
-
-		valid = json_read_item(&b) &&
-			(w->full || json_read_rest(&b, b.n_frames > depth));
-	} while (valid && !w->full && b.n_frames > 0);
-	json_builder_end(&b);
-
-	if (!valid)
-	{
-		w->out.len = start;
-		w->full = false;
-		json_string(w, text, len);
-	}
-}
-
-/*
- * jsonb
- */
-
-static void
-json_jsonb_scalar(JsonWriter *w, JsonbValue *value)
-{
-	char	   *text;
-
-	switch (value->type)
-	{
-		case jbvNull:
-			json_raw(w, "null", 4);
-			break;
-		case jbvBool:
-			if (value->val.boolean)
-				json_raw(w, "true", 4);
-			else
-				json_raw(w, "false", 5);
-			break;
-		case jbvString:
-			json_string(w, value->val.string.val, value->val.string.len);
-			break;
-		default:
-			text = DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
-			json_decimal(w, text, strlen(text));
-			pfree(text);
-			break;
-	}
-}
-
-/* Keys are unique there already, but not in JavaScript's order. */
-void
-json_jsonb(JsonWriter *w, Jsonb *jb)
-{
-	JsonBuilder b;
-	JsonbIterator *it = JsonbIteratorInit(&jb->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	bool		scalar = JB_ROOT_IS_SCALAR(jb);
-
-	json_builder_begin(&b, w);
-	while (!w->full && (token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
-	{
-		switch (token)
-		{
-			case WJB_BEGIN_ARRAY:
-			case WJB_BEGIN_OBJECT:
-				if (scalar)
-					break;
-				json_separate(&b);
-				json_open(&b, token == WJB_BEGIN_OBJECT);
-				break;
-			case WJB_END_ARRAY:
-			case WJB_END_OBJECT:
-				if (!scalar)
-					json_close(&b, true);
-				break;
-			case WJB_KEY:
-				json_key_begin(&b);
-				json_string(w, value.val.string.val, value.val.string.len);
-				json_key_end(&b);
-				break;
-			default:
-				json_separate(&b);
-				json_jsonb_scalar(w, &value);
-				break;
-		}
-	}
-	json_builder_end(&b);
 }

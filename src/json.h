@@ -12,6 +12,7 @@
 #define FLUXHOOKS_JSON_H
 
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/jsonb.h"
 
 /* The most that any writer may hold: StringInfo's own limit is never met. */
@@ -35,7 +36,10 @@ extern void json_string(JsonWriter *w, const char *text, size_t len);
 /* The inside of a string: what a caller puts between quotes in pieces. */
 extern void json_chars(JsonWriter *w, const char *text, size_t len);
 
-/* The same for ASCII without quote, backslash and control characters. */
+/* One character of it; half of a surrogate pair stays as JSON.stringify writes it. */
+extern void json_code_point(JsonWriter *w, pg_wchar code);
+
+/* A string of ASCII without quote, backslash and control characters. */
 extern void json_plain_string(JsonWriter *w, const char *text, size_t len);
 
 extern void json_int(JsonWriter *w, int64 value);
@@ -45,14 +49,18 @@ extern void json_float8(JsonWriter *w, float8 value);
 /* Decimal text as numeric_out writes it: a number, or NaN and infinities as strings. */
 extern void json_decimal(JsonWriter *w, const char *text, size_t len);
 
+/*
+ * Documents (document.c)
+ */
+
 /* json text: rewritten; as a string where it is no JSON (a type made by force). */
 extern void json_document(JsonWriter *w, const char *text, size_t len);
 
 extern void json_jsonb(JsonWriter *w, Jsonb *jb);
 
 /*
- * Is this name, of canonical characters, an array index to JavaScript ("0" to
- * "4294967294")?  Such keys come first in an object, ascending.
+ * Is this name, as it stands between its quotes, an array index to JavaScript
+ * ("0" to "4294967294")?  Such keys come first in an object, ascending.
  */
 extern bool json_index_key(const char *name, size_t len, uint32 *index);
 

@@ -109,7 +109,7 @@ queue_flush(int first)
 		memcpy((char *) header + header->t_hoff + sizeof(FullTransactionId), &seq, sizeof(seq));
 		tuples[i] = waiting[first + i].tuple;
 	}
-	ring_append(rel, tuples, n);
+	ring_append(RING_EVENT, rel, tuples, n);
 	table_close(rel, NoLock);
 	pfree(tuples);
 	queue_forget(first);

@@ -11,7 +11,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -25,6 +24,7 @@
 #include "guc.h"
 #include "record.h"
 #include "ring.h"
+#include "sql.h"
 
 /* attribute numbers of fluxhooks_internal.attempt */
 typedef enum AttemptAttribute
@@ -179,7 +179,7 @@ record_attempts(const AttemptRow *rows, int n_rows)
 	rel = ring_open(RING_ATTEMPT);
 	for (int i = 0; i < n_rows; i++)
 		tuples[i] = record_form_attempt(RelationGetDescr(rel), &rows[i]);
-	ring_append(rel, tuples, n_rows);
+	ring_append(RING_ATTEMPT, rel, tuples, n_rows);
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -197,24 +197,6 @@ record_array(Datum *values, int n, Oid type)
 
 	get_typlenbyvalalign(type, &len, &by_value, &align);
 	return PointerGetDatum(construct_array(values, n, type, len, by_value, align));
-}
-
-/* Execute a statement whose plan is kept for the life of the process. */
-static int
-record_execute(SPIPlanPtr *plan, const char *sql, int n_args, Oid *types, Datum *values)
-{
-	int			result;
-
-	if (*plan == NULL)
-	{
-		*plan = SPI_prepare(sql, n_args, types);
-		if (*plan == NULL || SPI_keepplan(*plan) != 0)
-			elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
-	}
-	result = SPI_execute_plan(*plan, values, NULL, false, 0);
-	if (result < 0)
-		elog(ERROR, "could not execute a statement: %s", SPI_result_code_string(result));
-	return result;
 }
 
 static Datum
@@ -273,13 +255,13 @@ record_pending(const PendingRow *rows, int n_rows)
 			column[i] = record_pending_value(&rows[i], c);
 		values[c] = record_array(column, n_rows, elements[c]);
 	}
-	record_execute(&plan,
+	sql_execute_kept(&plan,
 				   "INSERT INTO fluxhooks_internal.pending AS p "
 				   "(delivery_id, webhook_id, number, due_at, pending_since, xid, seq, "
 				   " key_hash, old_key_hash, cid, attempts, attempts_before) "
 				   "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
 				   "ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts",
-				   lengthof(elements), types, values);
+				   SPI_OK_INSERT, lengthof(elements), types, values);
 }
 
 void
@@ -296,10 +278,10 @@ record_settled(const pg_uuid_t *delivery_ids, int n)
 	for (int i = 0; i < n; i++)
 		ids[i] = UUIDPGetDatum(&delivery_ids[i]);
 	value = record_array(ids, n, UUIDOID);
-	record_execute(&plan,
+	sql_execute_kept(&plan,
 				   "DELETE FROM fluxhooks_internal.pending "
 				   "WHERE delivery_id OPERATOR(pg_catalog.=) ANY ($1)",
-				   1, types, &value);
+				   SPI_OK_DELETE, 1, types, &value);
 }
 
 /* ---------------------------------------------------------- pending, reading */
@@ -381,8 +363,8 @@ record_load_expired(TimestampTz before, int limit, MemoryContext context, Pendin
 	static Oid	types[] = {TIMESTAMPTZOID, INT4OID};
 	Datum		values[] = {TimestampTzGetDatum(before), Int32GetDatum(limit)};
 
-	record_execute(&plan, RECORD_SELECT_PENDING "WHERE pending_since < $1 LIMIT $2",
-				   lengthof(types), types, values);
+	sql_execute_kept(&plan, RECORD_SELECT_PENDING "WHERE pending_since < $1 LIMIT $2",
+				   SPI_OK_SELECT, lengthof(types), types, values);
 	return record_take_pending(context, deliveries);
 }
 
@@ -417,10 +399,10 @@ record_load_pending(const pg_uuid_t *webhook_id, const PendingPosition *after,
 		TimestampTzGetDatum(until), Int32GetDatum(limit)
 	};
 
-	record_execute(&plan, RECORD_SELECT_PENDING
+	sql_execute_kept(&plan, RECORD_SELECT_PENDING
 				   "WHERE webhook_id = $1 AND (due_at, number) > ($2, $3) AND due_at <= $4 "
 				   "ORDER BY due_at, number LIMIT $5",
-				   lengthof(types), types, values);
+				   SPI_OK_SELECT, lengthof(types), types, values);
 	return record_take_pending(context, deliveries);
 }
 
@@ -434,14 +416,14 @@ record_next_due(const pg_uuid_t *webhook_id, const PendingPosition *after, Times
 	};
 	bool		isnull;
 
-	record_execute(&plan,
+	sql_execute_kept(&plan,
 				   "SELECT due_at FROM fluxhooks_internal.pending "
 				   "WHERE webhook_id = $1 AND (due_at, number) > ($2, $3) "
 				   "ORDER BY due_at, number LIMIT 1",
-				   lengthof(types), types, values);
+				   SPI_OK_SELECT, lengthof(types), types, values);
 	if (SPI_processed == 0)
 		return false;
-	*due_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*due_at = DatumGetTimestampTz(sql_value(0, 1, &isnull));
 	return true;
 }
 
@@ -450,9 +432,9 @@ record_max_number(void)
 {
 	bool		isnull;
 
-	if (SPI_execute("SELECT COALESCE(max(number), 0) FROM fluxhooks_internal.pending", false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read fluxhooks_internal.pending");
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	sql_execute("SELECT COALESCE(max(number), 0) FROM fluxhooks_internal.pending",
+				SPI_OK_SELECT, 0, NULL, NULL);
+	return DatumGetInt64(sql_value(0, 1, &isnull));
 }
 
 void
@@ -474,17 +456,16 @@ record_find_settled(const pg_uuid_t *delivery_ids, const pg_uuid_t *webhook_ids,
 	for (int i = 0; i < n; i++)
 		column[i] = UUIDPGetDatum(&webhook_ids[i]);
 	values[1] = record_array(column, n, UUIDOID);
-	record_execute(&plan,
+	sql_execute_kept(&plan,
 				   "SELECT i FROM unnest($1, $2) WITH ORDINALITY AS d (delivery_id, webhook_id, i) "
 				   "WHERE EXISTS (SELECT FROM fluxhooks_internal.attempt a "
 				   "              WHERE a.webhook_id = d.webhook_id AND a.delivery_id = d.delivery_id) "
 				   "   OR EXISTS (SELECT FROM fluxhooks_internal.pending p WHERE p.delivery_id = d.delivery_id)",
-				   lengthof(types), types, values);
+				   SPI_OK_SELECT, lengthof(types), types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
-		int64		ordinality = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
-															 SPI_tuptable->tupdesc, 1, &isnull));
+		int64		ordinality = DatumGetInt64(sql_value(i, 1, &isnull));
 
 		settled[ordinality - 1] = true;
 	}

@@ -12,7 +12,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/builtins.h"
@@ -26,6 +25,7 @@
 #include "lane.h"
 #include "retention.h"
 #include "ring.h"
+#include "sql.h"
 
 #define RETENTION_PARTS		8	/* slots that hold one retention */
 #define RETENTION_BATCH		1000	/* deliveries cancelled in one transaction */
@@ -80,15 +80,6 @@ retention_end(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-static void
-retention_execute(const char *sql, int expected, int n_args, Oid *types, Datum *values)
-{
-	int			result = SPI_execute_with_args(sql, n_args, types, values, NULL, false, 0);
-
-	if (result != expected)
-		elog(ERROR, "could not execute a statement: %s", SPI_result_code_string(result));
-}
-
 /* ----------------------------------------------------------------- rotation */
 
 #define RETENTION_NOT_EMPTY \
@@ -105,7 +96,7 @@ retention_advance(void)
 
 	retention_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	retention_execute("SELECT FROM fluxhooks_internal.ring AS r "
+	sql_execute("SELECT FROM fluxhooks_internal.ring AS r "
 					  "WHERE opened_at < clock_timestamp() - make_interval(secs => $1) AND closed_at IS NULL "
 					  RETENTION_NOT_EMPTY,
 					  SPI_OK_SELECT, 1, types, values);
@@ -127,12 +118,12 @@ retention_oldest_slot(void)
 
 	retention_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	retention_execute("SELECT slot FROM fluxhooks_internal.ring "
+	sql_execute("SELECT slot FROM fluxhooks_internal.ring "
 					  "WHERE closed_at < clock_timestamp() - make_interval(secs => $1) "
 					  "ORDER BY closed_at LIMIT 1",
 					  SPI_OK_SELECT, 1, types, values);
 	if (SPI_processed > 0)
-		slot = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		slot = DatumGetInt32(sql_value(0, 1, &isnull));
 	PopActiveSnapshot();
 	retention_end();
 	return slot;
@@ -153,7 +144,7 @@ retention_rescue(int slot)
 							   "FROM ONLY fluxhooks_internal.event_%d AS e "
 							   "WHERE p.operation IS NULL AND e.xid = p.xid AND e.cid = p.cid AND e.seq = p.seq", slot);
 
-	retention_execute(sql, SPI_OK_UPDATE, 0, NULL, NULL);
+	sql_execute(sql, SPI_OK_UPDATE, 0, NULL, NULL);
 	sql = psprintf("INSERT INTO fluxhooks_internal.pending "
 				   "(delivery_id, webhook_id, number, due_at, pending_since, xid, seq, key_hash, old_key_hash, cid, "
 				   " attempts, attempts_before, operation, captured_at, table_schema, table_name, record_key, body) "
@@ -171,7 +162,7 @@ retention_rescue(int slot)
 				   "WHERE NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a "
 				   "                  WHERE a.webhook_id = w.id AND a.delivery_id = d.id) "
 				   "  AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = d.id)", slot);
-	retention_execute(sql, SPI_OK_INSERT, 0, NULL, NULL);
+	sql_execute(sql, SPI_OK_INSERT, 0, NULL, NULL);
 }
 
 /* Whatever the worker holds may have a pending row now. */
@@ -266,7 +257,7 @@ retention_forget_webhooks(void)
 
 	retention_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	retention_execute("DELETE FROM fluxhooks_internal.webhook AS w "
+	sql_execute("DELETE FROM fluxhooks_internal.webhook AS w "
 					  "WHERE deleted_at < clock_timestamp() - make_interval(secs => $1) "
 					  "AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.webhook_id = w.id)",
 					  SPI_OK_DELETE, 1, types, values);
@@ -285,14 +276,14 @@ retention_find_next(void)
 
 	retention_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	retention_execute("SELECT LEAST("
+	sql_execute("SELECT LEAST("
 					  "(SELECT min(opened_at) + make_interval(secs => $1 / 8) FROM fluxhooks_internal.ring "
 					  " WHERE closed_at IS NULL " RETENTION_NOT_EMPTY "), "
 					  "(SELECT min(closed_at) + make_interval(secs => $1) FROM fluxhooks_internal.ring), "
 					  "(SELECT min(pending_since) + make_interval(secs => $1) FROM fluxhooks_internal.pending), "
 					  "(SELECT min(deleted_at) + make_interval(secs => $1 * 2) FROM fluxhooks_internal.webhook))",
 					  SPI_OK_SELECT, 1, types, values);
-	next = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	next = DatumGetTimestampTz(sql_value(0, 1, &isnull));
 	if (isnull)
 		next = DT_NOEND;
 	PopActiveSnapshot();

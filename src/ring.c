@@ -18,7 +18,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
@@ -30,8 +29,9 @@
 
 #include "compat.h"
 #include "ring.h"
+#include "sql.h"
 
-#define RING_BATCH	1000		/* tuples handed to heap_multi_insert at once */
+#define RING_BATCH	256			/* tuples handed to heap_multi_insert at once */
 
 /* attribute numbers of fluxhooks_internal.ring */
 #define RING_ATTR_SLOT		1
@@ -42,6 +42,7 @@ static int	current_slot = -1;
 static Oid	watched = InvalidOid;	/* the relation "webhook", as last seen */
 static Oid	descriptor_of[RING_KINDS];
 static TupleDesc descriptors[RING_KINDS];
+static TupleTableSlot **batch_slots[RING_KINDS];	/* RING_BATCH each, made once */
 
 static void
 ring_relcache_callback(Datum arg, Oid relid)
@@ -150,7 +151,8 @@ ring_descriptor(RingKind kind)
 		Relation	rel = table_open(table, AccessShareLock);
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-		/* that of a former extension, if any, is small and may be in use */
+		/* those of a former extension, if any, are small and may be in use */
+		batch_slots[kind] = NULL;
 		descriptors[kind] = CreateTupleDescCopy(RelationGetDescr(rel));
 		descriptor_of[kind] = table;
 		MemoryContextSwitchTo(old);
@@ -177,24 +179,40 @@ ring_insert_index_entries(Relation rel, Relation index, HeapTuple *tuples,
 	}
 }
 
+/*
+ * Slots are kept, and their descriptor is not the relation's: making and
+ * pinning one for every tuple costs as much as a tenth of the insert.
+ */
+static TupleTableSlot **
+ring_slots(RingKind kind)
+{
+	TupleDesc	desc = ring_descriptor(kind);
+
+	if (batch_slots[kind] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		TupleTableSlot **slots = palloc(RING_BATCH * sizeof(TupleTableSlot *));
+
+		for (int i = 0; i < RING_BATCH; i++)
+			slots[i] = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+		batch_slots[kind] = slots;
+		MemoryContextSwitchTo(old);
+	}
+	return batch_slots[kind];
+}
+
 void
-ring_append(Relation rel, HeapTuple *tuples, int n_tuples)
+ring_append(RingKind kind, Relation rel, HeapTuple *tuples, int n_tuples)
 {
 	List	   *indexes = RelationGetIndexList(rel);
-	Relation	index;
-	TupleTableSlot **slots;
-	int			n_slots = Min(n_tuples, RING_BATCH);
+	TupleTableSlot **slots = ring_slots(kind);
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks ring batch",
 												ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(batch);
+	Relation	index;
 
 	Assert(list_length(indexes) == 1);
 	index = index_open(linitial_oid(indexes), RowExclusiveLock);
-	slots = palloc(n_slots * sizeof(TupleTableSlot *));
-	for (int i = 0; i < n_slots; i++)
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
-
-	old = MemoryContextSwitchTo(batch);
 	for (int done = 0; done < n_tuples; done += RING_BATCH)
 	{
 		int			n = Min(n_tuples - done, RING_BATCH);
@@ -204,14 +222,13 @@ ring_append(Relation rel, HeapTuple *tuples, int n_tuples)
 		heap_multi_insert(rel, slots, n, GetCurrentCommandId(true),
 						  HEAP_INSERT_NO_LOGICAL, NULL);
 		ring_insert_index_entries(rel, index, tuples + done, slots, n);
+		for (int i = 0; i < n; i++)
+			ExecClearTuple(slots[i]);
 		MemoryContextReset(batch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	MemoryContextSwitchTo(old);
-
-	for (int i = 0; i < n_slots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
 	index_close(index, NoLock);
+	MemoryContextSwitchTo(old);
 	MemoryContextDelete(batch);
 }
 
@@ -257,8 +274,7 @@ ring_execute(const char *sql, int slot)
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(slot)};
 
-	if (SPI_execute_with_args(sql, 1, types, values, NULL, false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "could not update fluxhooks_internal.ring");
+	sql_execute(sql, SPI_OK_UPDATE, 1, types, values);
 }
 
 void

@@ -38,7 +38,7 @@ extern TupleDesc ring_descriptor(RingKind kind);
  * Append tuples of the ring's row type, with TOAST and the one index, without
  * logical decoding; no permission is asked.
  */
-extern void ring_append(Relation rel, HeapTuple *tuples, int n_tuples);
+extern void ring_append(RingKind kind, Relation rel, HeapTuple *tuples, int n_tuples);
 
 /*
  * Lock all tables of a slot against everybody, without waiting.  False when

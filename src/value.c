@@ -15,13 +15,13 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "parser/parse_coerce.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -55,7 +55,7 @@ static const struct
 	{PIN_FLOATS, "extra_float_digits", "1"},
 	{PIN_MONEY, "lc_monetary", "C"},
 	{PIN_NAMES, "quote_all_identifiers", "off"},
-	{PIN_DATES, "DateStyle", "ISO, YMD"},
+	{PIN_DATES, "DateStyle", "ISO"},
 	{PIN_DATES, "IntervalStyle", "iso_8601"},
 	{PIN_DATES, "TimeZone", "UTC"},
 	{PIN_BYTES, "bytea_output", "hex"},
@@ -101,7 +101,8 @@ value_pin(int pins, Oid function)
 		if ((pins & value_settings[i].pin) == 0)
 			continue;
 		now = GetConfigOption(value_settings[i].name, false, false);
-		if (strcmp(now, value_settings[i].value) != 0)
+		/* DateStyle says more, which ISO output doesn't heed */
+		if (strncmp(now, value_settings[i].value, strlen(value_settings[i].value)) != 0)
 			level = value_set(level, value_settings[i].name, value_settings[i].value);
 	}
 	if (pins & PIN_PATH)
@@ -520,6 +521,22 @@ value_function_in_c(Oid function)
 	return in_c;
 }
 
+static Oid
+value_cast_function(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache2(CASTSOURCETARGET, ObjectIdGetDatum(type),
+										ObjectIdGetDatum(JSONOID));
+	Oid			function = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		/* 0 for a cast by way of text or of equal storage */
+		function = ((Form_pg_cast) GETSTRUCT(tuple))->castfunc;
+		ReleaseSysCache(tuple);
+	}
+	return function;
+}
+
 /*
  * Write a value through its type's cast to json, if it has one.  Looked up
  * for every value: casts come and go without a word to the tables that use
@@ -534,8 +551,8 @@ value_write_cast(JsonWriter *w, ValueWriter *v, Datum value)
 	Datum		result;
 	LOCAL_FCINFO(fcinfo, 3);
 
-	if (!v->castable ||
-		find_coercion_pathway(JSONOID, v->type, COERCION_EXPLICIT, &function) != COERCION_PATH_FUNC)
+	function = value_cast_function(v->type);
+	if (!OidIsValid(function))
 		return false;
 
 	level = value_pin(PIN_ALL | (value_function_in_c(function) ? 0 : PIN_PATH), function);
@@ -882,7 +899,6 @@ value_writer_make(Oid type)
 	}
 
 	v->allocates = true;
-	v->castable = true;
 	element = get_element_type(v->type);
 	if (OidIsValid(element))
 	{

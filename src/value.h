@@ -25,7 +25,6 @@ struct ValueWriter
 	ValueWrite	write;
 	Oid			type;			/* domains looked through */
 	bool		allocates;		/* leaves memory behind in CurrentMemoryContext */
-	bool		castable;		/* a cast to json counts, if there is one */
 	int			pins;			/* settings that the output function heeds */
 	FmgrInfo	output;
 	ValueWriter *element;		/* of an array */

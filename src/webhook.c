@@ -5,13 +5,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
 #include "lane.h"
+#include "sql.h"
 #include "webhook.h"
 
 /* columns of the query */
@@ -122,15 +122,14 @@ webhook_load(void)
 {
 	static uint64 stamp = 0;
 
-	if (SPI_execute("SELECT id, url, secret, "
-					" ARRAY(SELECT h.key FROM jsonb_each_text(headers) AS h ORDER BY h.key), "
-					" ARRAY(SELECT h.value FROM jsonb_each_text(headers) AS h ORDER BY h.key), "
-					" max_retries, timeout_seconds, retry_backoff_seconds, "
-					" enabled AND deleted_at IS NULL AND fluxhooks_internal.webhook_paused_reason(w) IS NULL, "
-					" deleted_at IS NOT NULL "
-					"FROM fluxhooks_internal.webhook AS w",
-					true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read fluxhooks_internal.webhook");
+	sql_execute("SELECT id, url, secret, "
+				" ARRAY(SELECT h.key FROM jsonb_each_text(headers) AS h ORDER BY h.key), "
+				" ARRAY(SELECT h.value FROM jsonb_each_text(headers) AS h ORDER BY h.key), "
+				" max_retries, timeout_seconds, retry_backoff_seconds, "
+				" enabled AND deleted_at IS NULL AND fluxhooks_internal.webhook_paused_reason(w) IS NULL, "
+				" deleted_at IS NOT NULL "
+				"FROM fluxhooks_internal.webhook AS w",
+				SPI_OK_SELECT, 0, NULL, NULL);
 	stamp++;
 	for (uint64 i = 0; i < SPI_processed; i++)
 		webhook_load_one(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, stamp);

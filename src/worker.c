@@ -12,7 +12,6 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -31,12 +30,10 @@
 #include "batch.h"
 #include "catalog.h"
 #include "compat.h"
-#include "copy.h"
 #include "delivery.h"
 #include "guc.h"
 #include "http.h"
 #include "lane.h"
-#include "launcher.h"
 #include "retention.h"
 #include "sample.h"
 #include "shared.h"
@@ -45,12 +42,6 @@
 #define WORKER_IDLE_MS			1000	/* at most one wake-up a second without cause */
 #define WORKER_BACKOFF_MAX_MS	(30 * 1000)
 #define WORKER_BYTES_IN_FLIGHT	(32 * 1024 * 1024)
-
-/*
- * One sender per database: a lock that SQL cannot take, since the last field
- * of its tag is none that advisory lock functions use.
- */
-#define WORKER_LOCK_CLASS	7
 
 static MemoryContext worker_context = NULL;
 static WaitEventSet *wait_set = NULL;
@@ -194,10 +185,7 @@ worker_leave(void)
 	proc_exit(0);
 }
 
-/*
- * Wait until no other worker of this database sends, then look whether it is
- * a copy.
- */
+/* Wait until no other worker of this database sends. */
 static void
 worker_take_over(void)
 {
@@ -211,9 +199,6 @@ worker_take_over(void)
 	}
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, WORKER_LOCK_CLASS);
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
-	SPI_connect();
-	copy_check();
-	SPI_finish();
 	worker_commit();
 }
 
@@ -226,10 +211,6 @@ worker_batch_step(void)
 			break;
 		case BATCH_NO_EXTENSION:
 			worker_leave();
-			break;
-		case BATCH_CURSOR_GONE:
-			launcher_notify(MyDatabaseId);
-			proc_exit(0);
 			break;
 		case BATCH_OTHER_VERSION:
 			ereport(ERROR,

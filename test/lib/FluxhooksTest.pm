@@ -93,16 +93,17 @@ sub query
 	return JSON::PP->new->utf8->decode($text);
 }
 
-# A string as SQL spells it.
+# A string as SQL spells it: bytes, as everything that safe_psql takes.
 sub literal
 {
 	my ($text) = @_;
 
-	$text =~ s/'/''/g;
-	return "E'" . ($text =~ s/\\/\\\\/gr) . "'";
+	$text =~ s/(['\\])/$1$1/g;
+	return "E'$text'";
 }
 
-# A perl structure as an SQL literal of jsonb.
+# A perl structure as an SQL literal of jsonb.  Its strings are characters, as
+# are those that query and requests return.
 sub json_literal
 {
 	my ($data) = @_;

@@ -260,23 +260,26 @@ is_deeply(\@noise,
 #
 # Other encodings
 #
+my $invalid = "\xef\xbf\xbd";    # U+FFFD
 foreach my $case (
-	[ 'LATIN1', q{E'\xe9\xff\x01"'}, '"éÿ\u0001\""' ],
-	[ 'WIN1252', q{E'\x80\xe9'}, '"€é"' ],
-	[ 'EUC_JP', q{E'a\xb4\xc1\xbb\xfa'}, '"a漢字"' ],
-	[ 'SQL_ASCII', q{E'\xe6\xbc\xa2\xff\xe6\xbca\xed\xa0\x80'}, qq("漢\x{ef}\x{bf}\x{bd}\x{ef}\x{bf}\x{bd}a@{["\x{ef}\x{bf}\x{bd}" x 3]}") ])
+	[ 'LATIN1', q{E'\xe9\xff\x01"'}, '"éÿ\u0001\""', 'é' ],
+	[ 'WIN1252', q{E'\x80\xe9'}, '"€é"', '€' ],
+	[ 'EUC_JP', q{E'\xb4\xc1\xbb\xfaa'}, '"漢字a"', '漢' ],
+	[ 'SQL_ASCII', q{E'\xff\xe6\xbc\xa2\xe6\xbca\xed\xa0\x80'}, qq("${invalid}漢${invalid}a$invalid$invalid$invalid"), $invalid ])
 {
-	my ($encoding, $text, $want) = @$case;
+	my ($encoding, $text, $want, $first) = @$case;
 	my $dbname = lc $encoding;
+	my $client = "SET client_encoding = '$encoding';\n";
 
 	make_database($dbname, $encoding);
-	$node->safe_psql($dbname, "SET client_encoding = '$encoding';\n"
-		  . 'CREATE TABLE t (id integer PRIMARY KEY, v text, a text[], j json, b jsonb)');
+	$node->safe_psql($dbname, 'CREATE TABLE t (id integer PRIMARY KEY, v text, a text[], j json, b jsonb)');
 	listen_to($dbname, 't');
-	record_is($dbname,
-		"SET client_encoding = '$encoding';\n"
-		  . "INSERT INTO t SELECT 1, v, ARRAY[v], '[\"\\u0041' || substr(v, 1, 1) || '\"]', to_jsonb(substr(v, 1, 1)) FROM (SELECT $text) AS t (v)",
-		"{\"id\":1,\"v\":$want,\"a\":[$want],", "$encoding becomes UTF-8");
+	record_is($dbname, $client . <<"SQL",
+INSERT INTO t
+SELECT 1, v, ARRAY[v], ('["\\u0041' || substr(v, 1, 1) || '"]')::json, to_jsonb(substr(v, 1, 1))
+FROM (SELECT $text) AS t (v)
+SQL
+		qq({"id":1,"v":$want,"a":[$want],"j":["A$first"],"b":"$first"}), "$encoding becomes UTF-8");
 }
 
 #
