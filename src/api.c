@@ -162,7 +162,7 @@ api_show_uuid(const pg_uuid_t *id)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 api_no_webhook(const pg_uuid_t *id)
 {
 	ereport(ERROR,
@@ -207,15 +207,18 @@ pg_uuid_t
 api_lowest_id(TimestampTz since)
 {
 	pg_uuid_t	id = {{0}};
-	int64		ms = (since - SetEpochTimestamp()) / 1000;
+	int64		ms;
 
-	if (TIMESTAMP_IS_NOEND(since) || ms >= INT64CONST(1) << 48)
+	if (TIMESTAMP_IS_NOBEGIN(since))
+		return id;
+	ms = TIMESTAMP_IS_NOEND(since) ? PG_INT64_MAX : (since - SetEpochTimestamp()) / 1000;
+	if (ms < 0)
+		return id;
+	if (ms >= INT64CONST(1) << 48)
 	{
 		memset(&id, 0xFF, sizeof(id));
 		return id;
 	}
-	if (TIMESTAMP_IS_NOBEGIN(since) || ms < 0)
-		return id;
 	for (int i = 0; i < 6; i++)
 		id.data[i] = (unsigned char) (ms >> (40 - 8 * i));
 	return id;

@@ -20,6 +20,7 @@
 #include "utils/xid8.h"
 
 #include "api.h"
+#include "compat.h"
 #include "copy.h"
 #include "guc.h"
 #include "payload.h"
@@ -190,7 +191,7 @@ api_kept_body(const ApiScope *scope, const ApiDelivery *delivery)
 	return DatumGetByteaP(api_datum(scope, 0, 1, &isnull));
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 api_no_payload(const pg_uuid_t *id)
 {
 	ereport(ERROR,

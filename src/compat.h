@@ -319,4 +319,11 @@ compat_create_wait_event_set(int n_events)
 #endif
 }
 
+/* 18 replaced pg_attribute_noreturn(); written before "static" it fits both. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_NORETURN	pg_noreturn
+#else
+#define COMPAT_NORETURN	pg_attribute_noreturn()
+#endif
+
 #endif

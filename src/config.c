@@ -89,7 +89,7 @@ config_detail(const char *place, const JsonbValue *value)
 	return value ? psprintf("%s: %s", place, config_show(value)) : pstrdup(place);
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 config_reject(const char *place, const JsonbValue *value, const char *message, const char *hint)
 {
 	ereport(ERROR,
@@ -99,7 +99,7 @@ config_reject(const char *place, const JsonbValue *value, const char *message, c
 			 hint ? errhint("%s", hint) : 0));
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 config_reject_limit(const char *place, const char *message)
 {
 	ereport(ERROR,
@@ -364,7 +364,7 @@ config_lookup(const char *schema, const char *name)
 	return OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 config_no_table(const char *place, const JsonbValue *value)
 {
 	char	   *name = pnstrdup(value->val.string.val, value->val.string.len);
@@ -625,7 +625,7 @@ config_set_defaults(WebhookConfig *config)
 	config->options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 config_unknown_key(const char *key)
 {
 	StringInfoData shown;

@@ -35,7 +35,9 @@ copy_pause(const char *reason)
 	Datum		values[] = {CStringGetTextDatum(reason)};
 
 	sql_execute("INSERT INTO fluxhooks_internal.pause (copy, reason, since) "
-				"VALUES (true, $1, now()) ON CONFLICT DO NOTHING", SPI_OK_INSERT, 1, types, values);
+				"VALUES (true, $1, now()) "
+				"ON CONFLICT (single) DO UPDATE SET copy = true, reason = excluded.reason, since = excluded.since "
+				"WHERE NOT pause.copy", SPI_OK_INSERT, 1, types, values);
 	if (SPI_processed > 0)
 		ereport(LOG,
 				(errmsg("fluxhooks paused all webhooks of this database: %s", reason),

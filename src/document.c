@@ -6,6 +6,8 @@
  *
  * Containers that are open are kept on the heap, not on the stack: however
  * deeply a value is nested, it fails on nothing that PostgreSQL could store.
+ * A writer's limit applies to what has been read so far, values of repeated keys
+ * included, so that no value takes more memory than its limit.
  */
 #include "postgres.h"
 

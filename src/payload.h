@@ -77,6 +77,10 @@ typedef struct PayloadEvent
 	TimestampTz captured_at;
 } PayloadEvent;
 
+/*
+ * Names are in the server's encoding; where that is not UTF-8, the first odd one
+ * looks up the conversion, which takes a transaction.
+ */
 extern void payload_body(StringInfo out, const PayloadEvent *event, const pg_uuid_t *webhook_id);
 
 #endif

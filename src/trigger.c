@@ -19,7 +19,6 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
@@ -34,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "reference.h"
 #include "trigger.h"
 
@@ -127,7 +127,7 @@ trigger_drop(Oid relid)
 	trigger_execute("DROP TRIGGER " FLUXHOOKS_TRIGGER " ON %s", relid);
 }
 
-static void pg_attribute_noreturn()
+COMPAT_NORETURN static void
 trigger_reject_strange(Oid relid)
 {
 	ereport(ERROR,

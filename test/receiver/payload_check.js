@@ -378,7 +378,7 @@ const FIXED = [
   ['s.pair', "ROW(1,'\"')", '{"10":"\\"","x":1}'],
   ['s.nest', "ROW(ROW(1,NULL),ARRAY['2025-01-01 10:00:00Z'::timestamptz],'\\xff','1 day','so \"so\"')",
     '{"2":"P1D","p":{"10":null,"x":1},"a":["2025-01-01T10:00:00Z"],"b":"\\\\xff","m":"so \\"so\\""}'],
-  ['s.shown', "'b'", '{"shown":"b","1":[2,3]}', true],
+  ['s.shown', "'b'", '{"shown":"b","1":[2,3],"at":"2025-01-01 00:00:00+00"}', true],
   ['s.drawn', "ROW(3,4)", '{"at":[3,4]}'],
   ['hstore', "'b=>NULL, a=>\"1\"'", '{"a":"1","b":null}'],
   ['citext', "'Ab\"c'", '"Ab\\"c"'],

@@ -53,7 +53,7 @@ CREATE TYPE s.nest AS (p s.pair, a timestamptz[], b bytea, "2" interval, m s.moo
 CREATE TYPE s.shown AS ENUM ('a', 'b');
 CREATE FUNCTION s.digits() RETURNS integer[] LANGUAGE sql AS 'SELECT ARRAY[2, 3]';
 CREATE FUNCTION s.show(s.shown) RETURNS json LANGUAGE plpgsql AS
-  $$ BEGIN RETURN json_build_object('shown', $1::text, '1', digits()); END $$;
+  $$ BEGIN RETURN json_build_object('shown', $1::text, '1', digits(), 'at', (timestamptz '2025-01-01 00:00:00Z')::text); END $$;
 CREATE CAST (s.shown AS json) WITH FUNCTION s.show(s.shown);
 CREATE TYPE s.drawn AS (x integer, y integer);
 CREATE FUNCTION s.draw(s.drawn, integer, boolean) RETURNS json LANGUAGE sql AS
@@ -243,7 +243,7 @@ UPDATE pairs SET v = ROW(2, 'two', 3);
 SQL
 my @want = (
 	'{"v":"b"}',
-	'{"v":{"1":[2,3],"shown":"a"}}',
+	'{"v":{"1":[2,3],"shown":"a","at":"2025-01-01 00:00:00+00"}}',
 	'{"v":{"10":"one","x":1}}',
 	'{"v":{"5":3,"10":"two","x":2}},"old_record":{"v":{"5":null,"10":"one","x":1}}');
 my @changed = sort { length($a) <=> length($b) } new_bodies('shapes');

@@ -250,7 +250,7 @@ fetch(const char *path, int timeout_ms)
 
 /* A number of the server's, "connections" for one; whatever is under way goes on. */
 static int
-stat(const char *name)
+server_stat(const char *name)
 {
 	char		key[64];
 	const char *found;
@@ -419,7 +419,7 @@ test_large_answers(void)
 	int			connections;
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/big/1000000", http_port);
-	connections = stat("connections");
+	connections = server_stat("connections");
 	result = fetch_url(url, DEADLINE_MS, 100);
 	is_int(result->status_code, 200, "an answer of 1 MB counts");
 	is_int(result->body_len, 100, "and is kept up to the limit");
@@ -427,14 +427,14 @@ test_large_answers(void)
 	is_int(fetch_url(url, DEADLINE_MS, 1)->body_len, 1, "or 1");
 	is_int(fetch_url(url, DEADLINE_MS, 18000)->body_len, 18000, "or 18000");
 	is_int(strspn(outcomes[0].body, "x"), 18000, "of the right bytes");
-	is_int(stat("connections"), connections, "its connection is used again");
+	is_int(server_stat("connections"), connections, "its connection is used again");
 
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/big/10000000", http_port);
 	result = fetch_url(url, DEADLINE_MS, 100);
 	is_int(result->status_code, 200, "an answer of 10 MB counts");
 	ok(result->error_code == NULL, "as a success");
 	is_int(result->body_len, 100, "and is kept up to the limit");
-	is_int(stat("connections"), connections + 1, "its connection is dropped");
+	is_int(server_stat("connections"), connections + 1, "its connection is dropped");
 	result = fetch("endless", DEADLINE_MS);
 	is_int(result->status_code, 500, "an endless answer counts by its status");
 	is_string(result->error_code, "status", "as a failure");
@@ -495,7 +495,7 @@ test_policy(void)
 	snprintf(url, sizeof(url), "http://both.test:%d/status/200", http_port);
 	is_int(fetch_url(url, DEADLINE_MS, 100)->status_code, 200,
 		   "of two addresses the one that is allowed is called");
-	connections = stat("connections");
+	connections = server_stat("connections");
 	policy("", true, "", "");
 	failed(fetch("status/200", DEADLINE_MS), "address_denied",
 		   "the address 127.0.0.1 is not public (loopback) and not in fluxhooks.allowed_networks",
@@ -526,8 +526,8 @@ test_policy(void)
 	failed(fetch("status/200", DEADLINE_MS), "protocol",
 		   "plain http is not allowed: fluxhooks.allow_http is off", "plain http, not allowed");
 	policy("127.0.0.0/8", true, "", "");
-	is_int(stat("connections"), connections + 1, "no connection was made in all this");
-	is_int(stat("open"), 1, "and the one before is gone");
+	is_int(server_stat("connections"), connections + 1, "no connection was made in all this");
+	is_int(server_stat("open"), 1, "and the one before is gone");
 }
 
 /* A request under way goes on; what it has yet to open is judged anew. */
@@ -547,6 +547,15 @@ test_policy_under_way(void)
 	is_string(outcomes[2].result.error_code, "address_denied", "the next one is refused");
 	is_int(http_in_flight(), 1, "the one under way goes on");
 	http_cancel(&outcomes[0]);
+
+	/* its handle, which was set up for the old policy, must not serve under the new */
+	policy("127.0.0.0/8", true, "", "");
+	reset();
+	start(0, "hang", DEADLINE_MS);
+	policy("127.0.0.0/8", false, "", "");
+	http_cancel(&outcomes[0]);
+	is_string(fetch("status/200", DEADLINE_MS)->error_code, "protocol",
+			  "after a request of the old policy comes one of the new");
 
 	policy("127.0.0.0/8", true, "", "");
 	reset();
@@ -616,16 +625,20 @@ test_tls(void)
 static void
 test_keep_alive(void)
 {
-	int			connections = stat("connections");
+	int			connections = server_stat("connections");
+	struct pollfd idle = {.fd = http_descriptor(), .events = POLLIN};
 	int			i;
 
 	for (i = 0; i < 20; i++)
 		fetch("status/200", DEADLINE_MS);
-	is_int(stat("connections"), connections, "requests one after another share a connection");
+	is_int(server_stat("connections"), connections, "requests one after another share a connection");
 	fetch("last", DEADLINE_MS);
-	is_int(stat("connections"), connections + 1, "until the endpoint closes it");
+	is_int(server_stat("connections"), connections + 1, "until the endpoint closes it");
 	for (i = 0; i < 5; i++)
 		is_int(fetch("silent", DEADLINE_MS)->status_code, 200, "an endpoint that closes unannounced");
+	poll(&idle, 1, 500);		/* most likely the end arrives now */
+	http_progress();
+	is_int(poll(&idle, 1, 0), 0, "does not keep the descriptor readable");
 }
 
 static void
@@ -713,7 +726,7 @@ test_cancel(void)
 	reset();
 	for (i = 1; i < 5; i++)
 		start(i, "hang", DEADLINE_MS);
-	while (stat("hanging") < 4 && now_ms() < deadline)
+	while (server_stat("hanging") < 4 && now_ms() < deadline)
 		 /* ask again */ ;
 	is_int(http_in_flight(), 4, "four requests hang");
 	http_cancel(&outcomes[60]);
@@ -721,9 +734,9 @@ test_cancel(void)
 	for (i = 1; i < 5; i++)
 		http_cancel(&outcomes[i]);
 	is_int(http_in_flight(), 0, "those that are can");
-	while (stat("hanging") > 0 && now_ms() < deadline)
+	while (server_stat("hanging") > 0 && now_ms() < deadline)
 		 /* ask again */ ;
-	is_int(stat("hanging"), 0, "and end at the endpoint too");
+	is_int(server_stat("hanging"), 0, "and end at the endpoint too");
 	for (i = 1; i < 5; i++)
 		is_int(outcomes[i].times, 0, "without done");
 }
