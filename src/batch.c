@@ -73,7 +73,7 @@ static OpenWindow *open_window = NULL;	/* NULL until its first page has committe
 static LogSnapshot *window_last = NULL;
 static LogSnapshot *window_next = NULL;
 static LogPosition read_position;	/* last event that has been taken on */
-static int	windows_to_check = 0;	/* their events may have been settled before a restart */
+static LogSnapshot *seen_at_start = NULL;	/* what it sees may have been settled by a former worker */
 static TransactionId looked_at = InvalidTransactionId;
 
 typedef struct StagedEvent
@@ -374,7 +374,10 @@ batch_stage_delivery(StagedEvent *staged, const pg_uuid_t *webhook_id)
 	batch.deliveries = lappend(batch.deliveries, entry);
 }
 
-/* Which deliveries of the staged events were settled before a restart? */
+/*
+ * Which deliveries of the staged events did a former worker settle?  The
+ * cursor it left behind may be older than what it recorded last.
+ */
 static bool *
 batch_find_settled(void)
 {
@@ -383,14 +386,20 @@ batch_find_settled(void)
 	pg_uuid_t  *delivery_ids;
 	pg_uuid_t  *webhook_ids;
 	bool	   *settled;
+	bool		any = false;
 
 	foreach(lc, batch.events)
-		n += ((StagedEvent *) lfirst(lc))->event->n_webhooks;
-	delivery_ids = palloc(sizeof(pg_uuid_t) * Max(n, 1));
-	webhook_ids = palloc(sizeof(pg_uuid_t) * Max(n, 1));
+	{
+		const LogEvent *event = ((StagedEvent *) lfirst(lc))->event;
+
+		n += event->n_webhooks;
+		any |= log_snapshot_sees(seen_at_start, event->place.xid);
+	}
 	settled = palloc0(sizeof(bool) * Max(n, 1));
-	if (windows_to_check == 0)
+	if (!any)
 		return settled;
+	delivery_ids = palloc(sizeof(pg_uuid_t) * n);
+	webhook_ids = palloc(sizeof(pg_uuid_t) * n);
 	n = 0;
 	foreach(lc, batch.events)
 	{
@@ -680,12 +689,11 @@ batch_start(void)
 	cursor_number = loaded->number;
 	progress_init(worker_context, loaded);
 	next_number = Max(GetCurrentTimestamp(), record_max_number() + 1);
-	windows_to_check = 1;
+	seen_at_start = batch_keep_snapshot(log_snapshot_take());
 	if (loaded->next != NULL)
 	{
 		batch_set_window(loaded->last, loaded->next, &loaded->position);
 		open_window = progress_open_window(loaded->next);
-		windows_to_check = 2;
 	}
 	started = true;
 }
@@ -753,8 +761,6 @@ batch_apply_events(void)
 		window_close(window);
 		window = NULL;
 		open_window = NULL;
-		if (windows_to_check > 0)
-			windows_to_check--;
 	}
 }
 

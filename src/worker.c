@@ -248,37 +248,43 @@ worker_note_interrupts(void)
 		batch_set_stale();
 }
 
-/* Run what is due in transactions; milliseconds until there is something again. */
-static long
+/* Run what is due in transactions. */
+static void
 worker_transact(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long		again;
-	long		retention_again = -1;
 
 	if (now < retry_at)
-		return (long) ((retry_at - now) / 1000 + 1);
-	if (batch_wanted(now, &again))
-	{
-		if (!worker_try(worker_batch_step))
-			return backoff_ms;
-		again = 0;
-	}
-	if (retention_wanted(now, &retention_again))
-	{
-		if (!worker_try(retention_run))
-			return backoff_ms;
-		again = 0;
-	}
-	if (again < 0 || (retention_again >= 0 && retention_again < again))
-		again = retention_again;
-	return again;
+		return;
+	if (batch_wanted(now, &again) && !worker_try(worker_batch_step))
+		return;
+	if (retention_wanted(now, &again))
+		(void) worker_try(retention_run);
 }
 
 static long
 worker_min_timeout(long a, long b)
 {
 	return b >= 0 && b < a ? b : a;
+}
+
+/* Milliseconds until there may be something to do. */
+static long
+worker_timeout(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		timeout = worker_min_timeout(WORKER_IDLE_MS, http_timeout_ms());
+	long		again;
+
+	if (now < retry_at)
+		return worker_min_timeout(timeout, (long) ((retry_at - now) / 1000 + 1));
+	if (batch_wanted(now, &again))
+		return 0;
+	timeout = worker_min_timeout(timeout, again);
+	if (retention_wanted(now, &again))
+		return 0;
+	return worker_min_timeout(timeout, again);
 }
 
 static void
@@ -316,22 +322,17 @@ worker_loop(void)
 {
 	for (;;)
 	{
-		long		timeout = WORKER_IDLE_MS;
-
 		if (ProcDiePending)
 			worker_stop();
 		CHECK_FOR_INTERRUPTS();
 		worker_note_interrupts();
-		timeout = worker_min_timeout(timeout, worker_transact());
+		worker_transact();
 		sample_poll();
 		sample_reap();
-		worker_start_deliveries();
 		http_progress();
+		worker_start_deliveries();
 		shared_worker_report(lane_in_flight(), NULL);
-		timeout = worker_min_timeout(timeout, http_timeout_ms());
-		if (delivery_n_ended > 0)
-			timeout = worker_min_timeout(timeout, 1);
-		worker_wait(timeout);
+		worker_wait(worker_timeout());
 	}
 }
 
