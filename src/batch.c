@@ -254,17 +254,26 @@ batch_bound_memory(void)
 
 /* ---------------------------------------------------------------- recording */
 
+/* The event is no longer in the log: what is to be shown of it goes with the attempt. */
 static void
 batch_copy_event(AttemptRow *attempt, const Delivery *delivery)
 {
 	const PendingDelivery *copy = delivery->copy;
 
+	if (copy == NULL)
+	{
+		copy = record_load_delivery(&delivery->row.delivery_id, batch_context);
+		if (copy == NULL || copy->operation == 0)
+			return;
+		attempt->body = copy->body;
+		attempt->body_len = copy->body_len;
+	}
 	attempt->operation = copy->operation;
 	attempt->captured_at = copy->captured_at;
 	attempt->table_schema = copy->table_schema;
 	attempt->table_name = copy->table_name;
 	attempt->record_key = copy->record_key;
-	if (delivery->request != NULL)
+	if (delivery->copy != NULL && delivery->request != NULL)
 	{
 		attempt->body = request_http(delivery->request)->body;
 		attempt->body_len = request_http(delivery->request)->body_len;
@@ -304,7 +313,7 @@ batch_record(void)
 		attempt->started_at = delivery->started_at;
 		attempt->url = delivery_url(delivery);
 		attempt->result = &delivery->result;
-		if (delivery->copy != NULL)
+		if (delivery->copy != NULL || delivery->rescued)
 			batch_copy_event(attempt, delivery);
 		delivery->retrying = outcome == OUTCOME_RETRY;
 		if (delivery->retrying)
@@ -348,7 +357,7 @@ batch_find_lane(const pg_uuid_t *webhook_id)
 static void
 batch_stage_delivery(StagedEvent *staged, const pg_uuid_t *webhook_id)
 {
-	Delivery   *delivery = delivery_from_event(staged->event, webhook_id, staged->number);
+	Delivery   *delivery = delivery_from_event(staged->event, webhook_id, staged->number, batch.now);
 	Lane	   *lane = batch_find_lane(webhook_id);
 	StagedDelivery *entry;
 

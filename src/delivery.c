@@ -71,7 +71,8 @@ delivery_make(void)
 }
 
 Delivery *
-delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id, int64 number)
+delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id,
+					int64 number, TimestampTz now)
 {
 	Delivery   *delivery = delivery_make();
 	PendingRow *row = &delivery->row;
@@ -80,7 +81,7 @@ delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id, int64 nu
 	row->webhook_id = *webhook_id;
 	row->number = number;
 	row->due_at = DT_NOBEGIN;
-	row->pending_since = event->captured_at;
+	row->pending_since = now;
 	row->place = event->place;
 	row->key_hash = event->key_hash;
 	row->old_key_hash = event->old_key_hash;

@@ -43,6 +43,7 @@ struct Delivery
 	bool		saving;			/* will have one once this transaction has committed */
 	OpenEvent  *event;			/* unsettled one it belongs to, or NULL */
 	PendingDelivery *copy;		/* where its event is no longer in the log, or NULL */
+	bool		rescued;		/* its event may have left the log since; pending has the copy */
 	char		operation;
 	char	   *body;			/* malloc'd; NULL once the request has it */
 	size_t		body_len;
@@ -70,9 +71,11 @@ extern void delivery_init(MemoryContext context);
 
 /*
  * A delivery of an event to one of its webhooks; the body is built here, since
- * that needs a transaction.  number is the event's in order of reading.
+ * that needs a transaction.  number is the event's in order of reading; now counts as the
+ * time of its commit, which may be long after it was captured.
  */
-extern Delivery *delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id, int64 number);
+extern Delivery *delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id,
+									 int64 number, TimestampTz now);
 
 /* A pending delivery; event is NULL where pending holds the copy (which is kept). */
 extern Delivery *delivery_from_pending(const PendingDelivery *pending, const LogEvent *event);

@@ -368,6 +368,19 @@ record_load_expired(TimestampTz before, int limit, MemoryContext context, Pendin
 	return record_take_pending(context, deliveries);
 }
 
+PendingDelivery *
+record_load_delivery(const pg_uuid_t *delivery_id, MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {UUIDOID};
+	Datum		values[] = {UUIDPGetDatum(delivery_id)};
+	PendingDelivery *delivery;
+
+	sql_execute_kept(&plan, RECORD_SELECT_PENDING "WHERE delivery_id = $1",
+				   SPI_OK_SELECT, lengthof(types), types, values);
+	return record_take_pending(context, &delivery) > 0 ? delivery : NULL;
+}
+
 void
 record_cancelled(AttemptRow *attempt, const PendingDelivery *pending, TimestampTz now)
 {

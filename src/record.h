@@ -102,6 +102,9 @@ extern int	record_load_pending(const pg_uuid_t *webhook_id, const PendingPositio
 								TimestampTz until, int limit, MemoryContext context,
 								PendingDelivery **deliveries);
 
+/* The pending row of one delivery; NULL where there is none. */
+extern PendingDelivery *record_load_delivery(const pg_uuid_t *delivery_id, MemoryContext context);
+
 /* Pending since before this time, at most limit; in any order. */
 extern int	record_load_expired(TimestampTz before, int limit, MemoryContext context,
 								PendingDelivery **deliveries);

@@ -132,7 +132,8 @@ retention_oldest_slot(void)
 /*
  * Copy what is unsettled, payload and all: into the pending rows that point
  * to the slot, and into new ones for events that nobody has read or that the
- * worker holds in memory.
+ * worker holds in memory.  These count as pending from now on: what a writer
+ * committed late, long after it was captured, has not been waiting.
  */
 static void
 retention_rescue(int slot)
@@ -149,7 +150,7 @@ retention_rescue(int slot)
 				   "(delivery_id, webhook_id, number, due_at, pending_since, xid, seq, key_hash, old_key_hash, cid, "
 				   " attempts, attempts_before, operation, captured_at, table_schema, table_name, record_key, body) "
 				   "SELECT d.id, w.id, row_number() OVER (ORDER BY e.last_seq, (e.event).cid, (e.event).seq), "
-				   " '-infinity', (e.event).captured_at, (e.event).xid, (e.event).seq, (e.event).key_hash, "
+				   " '-infinity', clock_timestamp(), (e.event).xid, (e.event).seq, (e.event).key_hash, "
 				   " (e.event).old_key_hash, (e.event).cid, 0, 0, (e.event).operation, (e.event).captured_at, "
 				   " (e.event).table_schema, (e.event).table_name, (e.event).record_key, "
 				   " fluxhooks_internal.event_body(e.event, w.id) "
@@ -165,6 +166,13 @@ retention_rescue(int slot)
 	sql_execute(sql, SPI_OK_INSERT, 0, NULL, NULL);
 }
 
+static void
+retention_mark_delivery(Delivery *delivery)
+{
+	delivery_set_pending(delivery);
+	delivery->rescued = delivery->copy == NULL;
+}
+
 /* Whatever the worker holds may have a pending row now. */
 static void
 retention_mark_rescued(void)
@@ -177,14 +185,14 @@ retention_mark_rescued(void)
 	while ((lane = lane_each(&status)) != NULL)
 	{
 		dlist_foreach(iter, &lane->flying)
-			delivery_set_pending(dlist_container(Delivery, queue_node, iter.cur));
+			retention_mark_delivery(dlist_container(Delivery, queue_node, iter.cur));
 		dlist_foreach(iter, &lane->queue)
-			delivery_set_pending(dlist_container(Delivery, queue_node, iter.cur));
+			retention_mark_delivery(dlist_container(Delivery, queue_node, iter.cur));
 		lane->parked = true;
 		lane_rewind(lane);
 	}
 	dlist_foreach(iter, &delivery_ended)
-		delivery_set_pending(dlist_container(Delivery, ended_node, iter.cur));
+		retention_mark_delivery(dlist_container(Delivery, ended_node, iter.cur));
 }
 
 static bool

@@ -208,6 +208,7 @@ worker_batch_step(void)
 	switch (batch_run())
 	{
 		case BATCH_DONE:
+			retention_touch(GetCurrentTimestamp());
 			break;
 		case BATCH_NO_EXTENSION:
 			worker_leave();
@@ -297,8 +298,10 @@ worker_wait(long timeout)
 	{
 		if (events[i].events & WL_LATCH_SET)
 		{
+			/* events, most likely; paused, there is no batch that would see them */
 			ResetLatch(MyLatch);
 			batch_wake();
+			retention_touch(GetCurrentTimestamp());
 		}
 	}
 }
