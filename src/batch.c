@@ -41,6 +41,7 @@
 #define PAGE_DELIVERIES		2048	/* read at once */
 #define PAGE_BYTES			(4 * 1024 * 1024)
 #define BACKLOG_LOW			1024	/* read on when lanes hold fewer */
+#define BACKLOG_PATIENCE_MS	250		/* lanes that have not made room by then park */
 #define LOAD_DELIVERIES		1024
 #define MEMORY_HIGH			(24 * 1024 * 1024)	/* bodies queued in all */
 #define OPEN_EVENTS_HIGH	16384	/* kept for the sake of one that is open */
@@ -59,6 +60,7 @@ static bool rewind_lanes = false;	/* somebody else wrote to pending */
 static bool paused = true;
 static bool woken = true;		/* the latch was set since the last batch */
 static TimestampTz looked_time = 0;	/* when news were looked for */
+static TimestampTz read_time = 0;	/* when a page was read */
 static Oid	watched = InvalidOid;	/* the relation "webhook" */
 static int64 cursor_number;		/* of the one written last */
 static Cursor cursor_now;		/* the one to be written */
@@ -514,17 +516,65 @@ batch_have_window(TransactionId latest)
 	return true;
 }
 
+/*
+ * Reading keeps to the pace of sending, so that a burst need not be parked.
+ * What parks anyhow is in nobody's way.
+ */
 static bool
 batch_has_room(void)
 {
-	return lane_backlog() < BACKLOG_LOW;
+	HASH_SEQ_STATUS status;
+	Lane	   *lane;
+	int			backlog = 0;
+
+	if (lane_backlog() < BACKLOG_LOW)
+		return true;
+	lane_each_begin(&status);
+	while ((lane = lane_each(&status)) != NULL)
+	{
+		if (!lane->parked && !lane->parking && !lane_is_full(lane))
+			backlog += lane->n_queued;
+	}
+	return backlog < BACKLOG_LOW;
+}
+
+static bool
+batch_lost_patience(TimestampTz now)
+{
+	return now >= TimestampTzPlusMilliseconds(read_time, BACKLOG_PATIENCE_MS);
+}
+
+/* Those that keep others waiting for too long: a slow endpoint, or one that hangs. */
+static void
+batch_park_backlog(void)
+{
+	HASH_SEQ_STATUS status;
+	Lane	   *lane;
+	int			share = BACKLOG_LOW / Max(lane_count(), 1);
+
+	lane_each_begin(&status);
+	while ((lane = lane_each(&status)) != NULL)
+	{
+		if (!lane->parked && lane->n_queued > 0 && lane->n_queued >= share)
+			batch_begin_parking(lane);
+	}
 }
 
 static void
 batch_read(TransactionId latest)
 {
-	if (!batch_has_room() || !batch_have_window(latest))
+	bool		room = batch_has_room();
+
+	if (!room && !batch_lost_patience(batch.now))
+	{
+		woken = true;			/* whatever the latch was set for is still to be read */
 		return;
+	}
+	if (!batch_have_window(latest))
+		return;
+	if (!room)
+		batch_park_backlog();
+	read_time = batch.now;
 	batch.window_done = window_read(window, PAGE_DELIVERIES, PAGE_BYTES, batch_context,
 									batch_take_event, NULL);
 	batch_stage_page();
@@ -981,8 +1031,11 @@ batch_has_news(TimestampTz now)
 static bool
 batch_wants_reading(TimestampTz now, long *again)
 {
-	if (!batch_has_room())
+	if (!batch_has_room() && !batch_lost_patience(now))
+	{
+		batch_by(now, TimestampTzPlusMilliseconds(read_time, BACKLOG_PATIENCE_MS), again);
 		return false;
+	}
 	if (open_window != NULL)
 		return true;
 	if (batch_has_news(now))
