@@ -23,4 +23,7 @@ all install installcheck:
 	@echo "pg_config or the server's development files are missing: install postgresql-server-dev-15, or set PG_CONFIG" >&2; exit 1
 endif
 
+# a changed header rebuilds everything: there are few, and PGXS tracks none
+$(OBJS): $(wildcard src/*.h)
+
 include test/targets.mk

@@ -251,7 +251,7 @@ BEGIN
         'WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false, toast_tuple_target = 8160)',
         kind, slot);
       EXECUTE pg_catalog.format(
-        'CREATE INDEX %1$s_%2$s_idx ON fluxhooks_internal.%1$s_%2$s (%3$s)', kind, slot,
+        'CREATE INDEX %1$s_%2$s_idx ON fluxhooks_internal.%1$s_%2$s (%3$s) WITH (deduplicate_items = off)', kind, slot,
         CASE kind WHEN 'event' THEN 'xid, cid, seq'
                   WHEN 'attempt' THEN 'webhook_id, delivery_id, attempt'
                   ELSE 'number' END);
@@ -363,6 +363,18 @@ RETURNS bytea
 LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'log_event_body_sql';
 COMMENT ON FUNCTION fluxhooks_internal.event_body(fluxhooks_internal.event, uuid) IS
   'the body, UTF-8, that an event''s delivery to a webhook has';
+
+CREATE FUNCTION fluxhooks_internal.captured_at(delivery_id uuid)
+RETURNS timestamptz
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'queue_id_time_sql';
+COMMENT ON FUNCTION fluxhooks_internal.captured_at(uuid) IS
+  'when the row change was captured: the time in the id';
+
+CREATE FUNCTION fluxhooks_internal.delivery_is_settled(webhook_id uuid, delivery_id uuid)
+RETURNS boolean
+LANGUAGE C STABLE STRICT COST 1000 AS 'MODULE_PATHNAME', 'record_is_settled_sql';
+COMMENT ON FUNCTION fluxhooks_internal.delivery_is_settled(uuid, uuid) IS
+  'has this delivery an attempt or a pending row?';
 
 ----------------------------------------------------------------------------
 -- Webhooks and deliveries as the views and functions below need them
@@ -486,9 +498,7 @@ JOIN fluxhooks_internal.webhook AS w ON w.id = l.webhook_id
 WHERE e.xid >= (SELECT pg_snapshot_xmin(c.last_snapshot) FROM fluxhooks_internal.cursor AS c ORDER BY c.number DESC LIMIT 1)
   AND e.xid <= '9223372036854775807'
   AND NOT pg_visible_in_snapshot(e.xid, (SELECT c.last_snapshot FROM fluxhooks_internal.cursor AS c ORDER BY c.number DESC LIMIT 1))
-  AND NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a
-                  WHERE a.webhook_id = l.webhook_id AND a.delivery_id = d.id)
-  AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = d.id);
+  AND NOT fluxhooks_internal.delivery_is_settled(l.webhook_id, d.id);
 COMMENT ON VIEW fluxhooks_internal.delivery_unread IS 'deliveries that the worker has not come to yet';
 
 CREATE VIEW fluxhooks_internal.delivery AS
@@ -639,7 +649,7 @@ CROSS JOIN (
         FROM fluxhooks_internal.webhook) AS v
 ) AS w
 CROSS JOIN (
-  SELECT count(*) AS pending, min(p.pending_since) AS oldest
+  SELECT count(*) AS pending, min(CASE WHEN p.attempts_before = 0 THEN fluxhooks_internal.captured_at(p.delivery_id) ELSE p.pending_since END) AS oldest
   FROM fluxhooks_internal.pending AS p
   JOIN fluxhooks_internal.webhook AS w ON w.id = p.webhook_id
   WHERE w.deleted_at IS NULL AND pg_has_role(fluxhooks_internal.reference_oid(w.owner), 'USAGE')
@@ -829,6 +839,8 @@ GRANT EXECUTE ON FUNCTION
   fluxhooks_internal.reference_oid(fluxhooks_internal.table_reference),
   fluxhooks_internal.webhook_paused_reason(fluxhooks_internal.webhook),
   fluxhooks_internal.delivery_id(uuid, uuid),
+  fluxhooks_internal.delivery_is_settled(uuid, uuid),
+  fluxhooks_internal.captured_at(uuid),
   fluxhooks_internal.worker_status()
 TO PUBLIC;
 

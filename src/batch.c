@@ -41,7 +41,8 @@
 #define PAGE_DELIVERIES		2048	/* read at once */
 #define PAGE_BYTES			(4 * 1024 * 1024)
 #define BACKLOG_LOW			1024	/* read on when lanes hold fewer */
-#define BACKLOG_PATIENCE_MS	250		/* lanes that have not made room by then park */
+#define BACKLOG_PATIENCE_MS	250		/* how long reading waits for lanes to make room */
+#define BACKLOG_DRAIN_MS	2000	/* lanes that need longer to send what they hold park */
 #define LOAD_DELIVERIES		1024
 #define MEMORY_HIGH			(24 * 1024 * 1024)	/* bodies queued in all */
 #define OPEN_EVENTS_HIGH	16384	/* kept for the sake of one that is open */
@@ -60,7 +61,7 @@ static bool rewind_lanes = false;	/* somebody else wrote to pending */
 static bool paused = true;
 static bool woken = true;		/* the latch was set since the last batch */
 static TimestampTz looked_time = 0;	/* when news were looked for */
-static TimestampTz read_time = 0;	/* when a page was read */
+static TimestampTz paced_since = 0; /* when lanes' pace began to be counted */
 static Oid	watched = InvalidOid;	/* the relation "webhook" */
 static int64 cursor_number;		/* of the one written last */
 static Cursor cursor_now;		/* the one to be written */
@@ -386,61 +387,34 @@ batch_stage_delivery(StagedEvent *staged, const pg_uuid_t *webhook_id)
 }
 
 /*
- * Which deliveries of the staged events did a former worker settle?  The
- * cursor it left behind may be older than what it recorded last.
+ * Did a former worker settle this delivery?  The cursor it left behind may be
+ * older than what it recorded last.
  */
-static bool *
-batch_find_settled(void)
+static bool
+batch_was_settled(const LogEvent *event, const pg_uuid_t *webhook_id)
 {
-	ListCell   *lc;
-	int			n = 0;
-	pg_uuid_t  *delivery_ids;
-	pg_uuid_t  *webhook_ids;
-	bool	   *settled;
-	bool		any = false;
+	pg_uuid_t	delivery_id;
 
-	foreach(lc, batch.events)
-	{
-		const LogEvent *event = ((StagedEvent *) lfirst(lc))->event;
-
-		n += event->n_webhooks;
-		any |= log_snapshot_sees(seen_at_start, event->place.xid);
-	}
-	settled = palloc0(sizeof(bool) * Max(n, 1));
-	if (!any)
-		return settled;
-	delivery_ids = palloc(sizeof(pg_uuid_t) * n);
-	webhook_ids = palloc(sizeof(pg_uuid_t) * n);
-	n = 0;
-	foreach(lc, batch.events)
-	{
-		const LogEvent *event = ((StagedEvent *) lfirst(lc))->event;
-
-		for (int i = 0; i < event->n_webhooks; i++, n++)
-		{
-			webhook_ids[n] = event->webhooks[i];
-			queue_delivery_id(&delivery_ids[n], &event->id, &event->webhooks[i]);
-		}
-	}
-	record_find_settled(delivery_ids, webhook_ids, n, settled);
-	return settled;
+	if (!log_snapshot_sees(seen_at_start, event->place.xid))
+		return false;
+	queue_delivery_id(&delivery_id, &event->id, webhook_id);
+	return record_is_settled(webhook_id, &delivery_id);
 }
 
 static void
 batch_stage_page(void)
 {
-	bool	   *settled = batch_find_settled();
 	ListCell   *lc;
-	int			n = 0;
 
 	foreach(lc, batch.events)
 	{
 		StagedEvent *staged = lfirst(lc);
+		const LogEvent *event = staged->event;
 
-		for (int i = 0; i < staged->event->n_webhooks; i++, n++)
+		for (int i = 0; i < event->n_webhooks; i++)
 		{
-			if (!settled[n])
-				batch_stage_delivery(staged, &staged->event->webhooks[i]);
+			if (!batch_was_settled(event, &event->webhooks[i]))
+				batch_stage_delivery(staged, &event->webhooks[i]);
 		}
 	}
 }
@@ -541,10 +515,37 @@ batch_has_room(void)
 static bool
 batch_lost_patience(TimestampTz now)
 {
-	return now >= TimestampTzPlusMilliseconds(read_time, BACKLOG_PATIENCE_MS);
+	return now >= TimestampTzPlusMilliseconds(paced_since, BACKLOG_PATIENCE_MS);
 }
 
-/* Those that keep others waiting for too long: a slow endpoint, or one that hangs. */
+/* From now on, see how many deliveries each lane starts. */
+static void
+batch_pace_lanes(void)
+{
+	HASH_SEQ_STATUS status;
+	Lane	   *lane;
+
+	paced_since = batch.now;
+	lane_each_begin(&status);
+	while ((lane = lane_each(&status)) != NULL)
+		lane->n_started = 0;
+}
+
+/* At its present pace, how long does a lane need to start what it holds? */
+static bool
+batch_drains_slowly(const Lane *lane)
+{
+	double		elapsed_ms = (batch.now - paced_since) / 1000.0;
+
+	return lane->n_started == 0 ||
+		lane->n_queued * elapsed_ms / lane->n_started > BACKLOG_DRAIN_MS;
+}
+
+/*
+ * Reading has waited long enough: lanes of slow or hanging endpoints park, so
+ * that the others get what is theirs.  A lane alone keeps nobody waiting, and
+ * what it has not read is best kept in the log.
+ */
 static void
 batch_park_backlog(void)
 {
@@ -552,29 +553,39 @@ batch_park_backlog(void)
 	Lane	   *lane;
 	int			share = BACKLOG_LOW / Max(lane_count(), 1);
 
+	if (lane_count() <= 1)
+		return;
 	lane_each_begin(&status);
 	while ((lane = lane_each(&status)) != NULL)
 	{
-		if (!lane->parked && lane->n_queued > 0 && lane->n_queued >= share)
+		if (!lane->parked && lane->n_queued > 0 && lane->n_queued >= share && batch_drains_slowly(lane))
 			batch_begin_parking(lane);
 	}
+}
+
+static bool
+batch_make_room(void)
+{
+	if (batch_has_room())
+		return true;
+	if (!batch_lost_patience(batch.now))
+		return false;
+	batch_park_backlog();
+	batch_pace_lanes();
+	return batch_has_room();
 }
 
 static void
 batch_read(TransactionId latest)
 {
-	bool		room = batch_has_room();
-
-	if (!room && !batch_lost_patience(batch.now))
+	if (!batch_make_room())
 	{
 		woken = true;			/* whatever the latch was set for is still to be read */
 		return;
 	}
 	if (!batch_have_window(latest))
 		return;
-	if (!room)
-		batch_park_backlog();
-	read_time = batch.now;
+	batch_pace_lanes();
 	batch.window_done = window_read(window, PAGE_DELIVERIES, PAGE_BYTES, batch_context,
 									batch_take_event, NULL);
 	batch_stage_page();
@@ -1033,7 +1044,7 @@ batch_wants_reading(TimestampTz now, long *again)
 {
 	if (!batch_has_room() && !batch_lost_patience(now))
 	{
-		batch_by(now, TimestampTzPlusMilliseconds(read_time, BACKLOG_PATIENCE_MS), again);
+		batch_by(now, TimestampTzPlusMilliseconds(paced_since, BACKLOG_PATIENCE_MS), again);
 		return false;
 	}
 	if (open_window != NULL)

@@ -88,6 +88,7 @@ catalog_find(void)
 	catalog.subscription = get_relname_relid("subscription", catalog.schema);
 	catalog.ring = get_relname_relid("ring", catalog.schema);
 	catalog.pending = get_relname_relid("pending", catalog.schema);
+	catalog.pending_pkey = get_relname_relid("pending_pkey", catalog.schema);
 	catalog.instance = get_relname_relid("instance", catalog.schema);
 	catalog.pause = get_relname_relid("pause", catalog.schema);
 	catalog.event_sequence = get_relname_relid("event_sequence", catalog.schema);

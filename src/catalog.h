@@ -22,6 +22,7 @@ typedef struct Catalog
 	Oid			subscription;
 	Oid			ring;
 	Oid			pending;
+	Oid			pending_pkey;
 	Oid			instance;
 	Oid			pause;
 	Oid			event_sequence;

@@ -332,6 +332,7 @@ lane_next(void)
 	dlist_push_tail(&lane->flying, &delivery->queue_node);
 	delivery->in_flight = true;
 	delivery->host = host;
+	lane->n_started++;
 	lane->in_flight++;
 	host->in_flight++;
 	total_in_flight++;

@@ -51,6 +51,7 @@ struct Lane
 	LaneHost   *host;
 	int			window;			/* requests it may have under way */
 	int			in_flight;
+	int			n_started;		/* since batch.c last asked */
 	int			n_ended;		/* attempts made but not recorded yet */
 	int			n_queued;		/* not started */
 	Size		bytes_queued;

@@ -34,6 +34,7 @@
 #include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(queue_delivery_id_sql);
+PG_FUNCTION_INFO_V1(queue_id_time_sql);
 
 #define QUEUE_FLUSH_EVENTS	1000
 #define QUEUE_FLUSH_BYTES	(1024 * 1024)
@@ -289,6 +290,23 @@ queue_delivery_id_sql(PG_FUNCTION_ARGS)
 
 	queue_delivery_id(id, PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1));
 	PG_RETURN_UUID_P(id);
+}
+
+/* What queue_make_id was given, to the microsecond: it keeps 1/4096 ms. */
+Datum
+queue_id_time_sql(PG_FUNCTION_ARGS)
+{
+	const pg_uuid_t *id = PG_GETARG_UUID_P(0);
+	uint64		high = 0;
+	int64		ms;
+	int64		fraction;
+
+	for (int i = 0; i < 8; i++)
+		high = (high << 8) | id->data[i];
+	ms = high >> 16;
+	fraction = high & 0xFFF;
+	PG_RETURN_TIMESTAMPTZ(ms * 1000 + (fraction * 1000 + 4095) / 4096 -
+						  (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
 }
 
 void

@@ -64,6 +64,9 @@ extern void queue_make_id(pg_uuid_t *id, TimestampTz at);
 /* The id of an event's delivery to a webhook. */
 extern void queue_delivery_id(pg_uuid_t *id, const pg_uuid_t *event_id, const pg_uuid_t *webhook_id);
 
+/* SQL: fluxhooks_internal.captured_at(delivery_id uuid) RETURNS timestamptz: the time in an id */
+extern PGDLLEXPORT Datum queue_id_time_sql(PG_FUNCTION_ARGS);
+
 /* SQL: fluxhooks_internal.delivery_id(event_id uuid, webhook_id uuid) RETURNS uuid */
 extern PGDLLEXPORT Datum queue_delivery_id_sql(PG_FUNCTION_ARGS);
 

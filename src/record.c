@@ -8,15 +8,21 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/tableam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "executor/tuptable.h"
 #include "mb/pg_wchar.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
@@ -25,6 +31,8 @@
 #include "record.h"
 #include "ring.h"
 #include "sql.h"
+
+PG_FUNCTION_INFO_V1(record_is_settled_sql);
 
 /* attribute numbers of fluxhooks_internal.attempt */
 typedef enum AttemptAttribute
@@ -450,36 +458,52 @@ record_max_number(void)
 	return DatumGetInt64(sql_value(0, 1, &isnull));
 }
 
-void
-record_find_settled(const pg_uuid_t *delivery_ids, const pg_uuid_t *webhook_ids,
-					int n, bool *settled)
+/* Does the index lead to a visible row with these keys? */
+static bool
+record_exists(Oid table, Oid index_oid, int n_keys, const pg_uuid_t *const *values)
 {
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {UUIDARRAYOID, UUIDARRAYOID};
-	Datum		values[2];
-	Datum	   *column;
+	Relation	heap = table_open(table, AccessShareLock);
+	bool		found = false;
 
-	memset(settled, 0, n * sizeof(bool));
-	if (n == 0)
-		return;
-	column = palloc(n * sizeof(Datum));
-	for (int i = 0; i < n; i++)
-		column[i] = UUIDPGetDatum(&delivery_ids[i]);
-	values[0] = record_array(column, n, UUIDOID);
-	for (int i = 0; i < n; i++)
-		column[i] = UUIDPGetDatum(&webhook_ids[i]);
-	values[1] = record_array(column, n, UUIDOID);
-	sql_execute_kept(&plan,
-				   "SELECT i FROM unnest($1, $2) WITH ORDINALITY AS d (delivery_id, webhook_id, i) "
-				   "WHERE EXISTS (SELECT FROM fluxhooks_internal.attempt a "
-				   "              WHERE a.webhook_id = d.webhook_id AND a.delivery_id = d.delivery_id) "
-				   "   OR EXISTS (SELECT FROM fluxhooks_internal.pending p WHERE p.delivery_id = d.delivery_id)",
-				   SPI_OK_SELECT, lengthof(types), types, values);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	if (RelationGetNumberOfBlocks(heap) > 0)
 	{
-		bool		isnull;
-		int64		ordinality = DatumGetInt64(sql_value(i, 1, &isnull));
+		Relation	index = index_open(index_oid, AccessShareLock);
+		TupleTableSlot *slot = table_slot_create(heap, NULL);
+		IndexScanDesc scan = compat_index_beginscan(heap, index, GetActiveSnapshot(), n_keys);
+		ScanKeyData keys[2];
 
-		settled[ordinality - 1] = true;
+		for (int i = 0; i < n_keys; i++)
+			ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(values[i]));
+		index_rescan(scan, keys, n_keys, NULL, 0);
+		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+		index_endscan(scan);
+		ExecDropSingleTupleTableSlot(slot);
+		index_close(index, AccessShareLock);
 	}
+	table_close(heap, AccessShareLock);
+	return found;
+}
+
+bool
+record_is_settled(const pg_uuid_t *webhook_id, const pg_uuid_t *delivery_id)
+{
+	const Catalog *catalog = catalog_require();
+	const pg_uuid_t *attempt_key[] = {webhook_id, delivery_id};
+	int			current = ring_current_slot();
+
+	/* most have been attempted lately, if at all */
+	for (int i = 0; i < RING_SLOTS; i++)
+	{
+		int			slot = (current - i + RING_SLOTS) % RING_SLOTS;
+
+		if (record_exists(catalog->attempt[slot], catalog->attempt_index[slot], 2, attempt_key))
+			return true;
+	}
+	return record_exists(catalog->pending, catalog->pending_pkey, 1, &delivery_id);
+}
+
+Datum
+record_is_settled_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(record_is_settled(PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1)));
 }

@@ -120,10 +120,13 @@ extern bool record_next_due(const pg_uuid_t *webhook_id, const PendingPosition *
 extern int64 record_max_number(void);
 
 /*
- * Which of these deliveries have an attempt or a pending row already?
- * settled[i] is set for those.
+ * Has this delivery an attempt or a pending row, as far as the active snapshot
+ * sees?  By the indexes, whatever a planner would think of tables that grow
+ * by a million rows between two of its looks.
  */
-extern void record_find_settled(const pg_uuid_t *delivery_ids, const pg_uuid_t *webhook_ids,
-								int n, bool *settled);
+extern bool record_is_settled(const pg_uuid_t *webhook_id, const pg_uuid_t *delivery_id);
+
+/* SQL: fluxhooks_internal.delivery_is_settled(webhook_id uuid, delivery_id uuid) RETURNS boolean */
+extern PGDLLEXPORT Datum record_is_settled_sql(PG_FUNCTION_ARGS);
 
 #endif

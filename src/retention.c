@@ -160,9 +160,7 @@ retention_rescue(int slot)
 				   "                      ORDER BY c.number DESC LIMIT 1)) AS e, "
 				   " unnest((e.event).webhooks) AS w (id), "
 				   " fluxhooks_internal.delivery_id((e.event).id, w.id) AS d (id) "
-				   "WHERE NOT EXISTS (SELECT FROM fluxhooks_internal.attempt AS a "
-				   "                  WHERE a.webhook_id = w.id AND a.delivery_id = d.id) "
-				   "  AND NOT EXISTS (SELECT FROM fluxhooks_internal.pending AS p WHERE p.delivery_id = d.id)", slot);
+				   "WHERE NOT fluxhooks_internal.delivery_is_settled(w.id, d.id)", slot);
 	sql_execute(sql, SPI_OK_INSERT, 0, NULL, NULL);
 }
 
