@@ -312,7 +312,7 @@ COMMENT ON TABLE fluxhooks_internal.pending IS
   'deliveries that failed, were parked or are to be sent again: due_at -infinity before the first attempt, attempts_before those that no longer count against max_retries';
 CREATE INDEX pending_due_idx ON fluxhooks_internal.pending (webhook_id, due_at, number);
 CREATE SEQUENCE fluxhooks_internal.pending_sequence CACHE 1;
-COMMENT ON SEQUENCE fluxhooks_internal.pending_sequence IS 'order of parked deliveries';
+COMMENT ON SEQUENCE fluxhooks_internal.pending_sequence IS 'numbers of deliveries that something else than reading the log made pending: reading goes on behind (due_at, number), so that no two may share both';
 
 ----------------------------------------------------------------------------
 -- Rows of another server never arrive here
@@ -372,7 +372,7 @@ COMMENT ON FUNCTION fluxhooks_internal.captured_at(uuid) IS
 
 CREATE FUNCTION fluxhooks_internal.delivery_is_settled(webhook_id uuid, delivery_id uuid)
 RETURNS boolean
-LANGUAGE C STABLE STRICT COST 1000 AS 'MODULE_PATHNAME', 'record_is_settled_sql';
+LANGUAGE C STABLE STRICT COST 10 AS 'MODULE_PATHNAME', 'record_is_settled_sql';
 COMMENT ON FUNCTION fluxhooks_internal.delivery_is_settled(uuid, uuid) IS
   'has this delivery an attempt or a pending row?';
 

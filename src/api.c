@@ -71,6 +71,9 @@ api_enter(ApiScope *scope)
 	/* in a replica's session our tables would drop what is written to them */
 	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
 		api_set("session_replication_role", "origin");
+
+	/* rings have many tables of unknown size: plans look costly, and run in no time */
+	api_set("jit", "off");
 	SPI_connect();
 }
 

@@ -159,8 +159,11 @@ api_load_delivery(const ApiScope *scope, const pg_uuid_t *id, ApiDelivery *deliv
 	ApiParameter parameter = API_UUID(id);
 	bool		isnull;
 
-	if (api_query("SELECT webhook_id, deleted, status = 'pending', xid, cid, seq, owner"
-				  " FROM fluxhooks_internal.delivery WHERE id = $1", &parameter, 1) == 0 ||
+	/* webhook by webhook, which is how attempts are indexed */
+	if (api_query("SELECT d.webhook_id, d.deleted, d.status = 'pending', d.xid, d.cid, d.seq, d.owner"
+				  " FROM fluxhooks_internal.webhook AS w"
+				  " CROSS JOIN LATERAL (SELECT * FROM fluxhooks_internal.delivery AS d"
+				  " WHERE d.webhook_id = w.id AND d.id = $1 OFFSET 0) AS d", &parameter, 1) == 0 ||
 		!has_privs_of_role(scope->caller, DatumGetObjectId(api_datum(scope, 0, 7, &isnull))))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -243,7 +246,7 @@ api_insert_pending(const ApiDelivery *delivery)
 	return api_execute("INSERT INTO fluxhooks_internal.pending (delivery_id, webhook_id, number, due_at,"
 					   " pending_since, xid, seq, key_hash, old_key_hash, cid, attempts, attempts_before,"
 					   " operation, captured_at, table_schema, table_name, record_key, body)"
-					   " SELECT d.id, d.webhook_id, 0, now(), now(), d.xid, d.seq,"
+					   " SELECT d.id, d.webhook_id, nextval('fluxhooks_internal.pending_sequence'), now(), now(), d.xid, d.seq,"
 					   " coalesce(e.key_hash, 0), coalesce(e.old_key_hash, 0), d.cid, d.attempts, d.attempts,"
 					   " c.operation, c.captured_at, c.table_schema, c.table_name, c.record_key, c.body"
 					   " FROM fluxhooks_internal.delivery AS d"

@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -127,6 +128,8 @@ api_cancel_inherited(TimestampTz before)
 	pg_uuid_t	id = api_lowest_id(before);
 	ApiParameter parameter = API_UUID(&id);
 	AttemptRow *attempts = palloc(CANCEL_BATCH * sizeof(AttemptRow));
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks inherited",
+												ALLOCSET_DEFAULT_SIZES);
 	Portal		portal;
 
 	portal = SPI_cursor_open_with_args(NULL, INHERITED, 1, &parameter.type, &parameter.value,
@@ -135,6 +138,7 @@ api_cancel_inherited(TimestampTz before)
 	{
 		SPITupleTable *table;
 		uint64		n;
+		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
 		SPI_cursor_fetch(portal, true, CANCEL_BATCH);
@@ -142,6 +146,7 @@ api_cancel_inherited(TimestampTz before)
 		n = SPI_processed;
 		if (n == 0)
 			break;
+		old = MemoryContextSwitchTo(batch);
 		for (uint64 i = 0; i < n; i++)
 		{
 			PendingDelivery delivery;
@@ -151,6 +156,8 @@ api_cancel_inherited(TimestampTz before)
 		}
 		record_attempts(attempts, (int) n);
 		SPI_freetuptable(table);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(batch);
 	}
 	SPI_cursor_close(portal);
 	api_execute("DELETE FROM fluxhooks_internal.pending WHERE delivery_id < $1", &parameter, 1);
@@ -191,7 +198,7 @@ api_settle_copy(TimestampTz before)
 	api_stop_worker();
 
 	/* one that sees what the worker did until it ended */
-	PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(GetLatestSnapshot());
 	api_cancel_inherited(before);
 	PopActiveSnapshot();
 	api_execute("DELETE FROM fluxhooks_internal.instance WHERE system_identifier <> $1 OR database <> $2",

@@ -204,8 +204,7 @@ batch_begin_parking(Lane *lane)
 		return;
 	lane->parking = true;
 	batch.parking = lappend(batch.parking, lane);
-	if (!lane->parked)
-		batch_save_lane(lane);
+	batch_save_lane(lane);
 }
 
 /* The smallest number among what the lane holds. */
@@ -763,7 +762,7 @@ batch_start(void)
 	if (loaded->next != NULL)
 	{
 		batch_set_window(loaded->last, loaded->next, &loaded->position);
-		open_window = progress_open_window(loaded->next);
+		open_window = progress_open_window(loaded->next, &loaded->position);
 	}
 	started = true;
 }
@@ -817,7 +816,7 @@ batch_apply_events(void)
 	if (window == NULL)
 		return;
 	if (open_window == NULL)
-		open_window = progress_open_window(window_next);
+		open_window = progress_open_window(window_next, NULL);
 	foreach(lc, batch.events)
 	{
 		StagedEvent *staged = lfirst(lc);
@@ -862,6 +861,9 @@ batch_apply_parking(void)
 
 		lane->parking = false;
 		lane->parked = true;
+		/* what is parked stands before any retry that has been loaded */
+		if (lane->position.due_at != DT_NOBEGIN)
+			lane_rewind(lane);
 		lane->next_due = DT_NOBEGIN;
 		while (lane->bytes_queued > lane->keep_bytes && (delivery = lane_take_last(lane)) != NULL)
 		{

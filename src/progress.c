@@ -60,12 +60,15 @@ progress_newest(void)
 }
 
 OpenWindow *
-progress_open_window(const LogSnapshot *next)
+progress_open_window(const LogSnapshot *next, const LogPosition *position)
 {
 	OpenWindow *window = MemoryContextAllocZero(progress_context, sizeof(OpenWindow));
 
 	window->next = progress_keep(next);
-	window->settled.last_seq = -1;
+	if (position != NULL)
+		window->settled = *position;
+	else
+		window->settled.last_seq = -1;
 	dlist_init(&window->events);
 	dlist_push_tail(&windows, &window->node);
 	progress_release(newest);

@@ -16,8 +16,8 @@ extern void progress_init(MemoryContext context, const Cursor *cursor);
 /* The snapshot up to which windows have been opened. */
 extern const LogSnapshot *progress_newest(void);
 
-/* Open the next window, up to this snapshot. */
-extern OpenWindow *progress_open_window(const LogSnapshot *next);
+/* Open the next window, up to this snapshot, settled up to a position (NULL: nothing is). */
+extern OpenWindow *progress_open_window(const LogSnapshot *next, const LogPosition *position);
 
 /* There is no event between the newest window and this snapshot. */
 extern void progress_skip(const LogSnapshot *next);

@@ -25,6 +25,7 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 #include "utils/xid8.h"
@@ -92,9 +93,15 @@ queue_flush(int first)
 	int64		drawn = 0;
 	HeapTuple  *tuples;
 	Relation	rel;
+	bool		snapshot;
 
 	if (n == 0)
 		return;
+
+	/* before commit there may be none; from 18 on, TOAST insists on one */
+	snapshot = !ActiveSnapshotSet();
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	tuples = palloc(n * sizeof(HeapTuple));
 	rel = ring_open(RING_EVENT);
 	for (int i = 0; i < n; i++)
@@ -113,6 +120,8 @@ queue_flush(int first)
 	ring_append(RING_EVENT, rel, tuples, n);
 	table_close(rel, NoLock);
 	pfree(tuples);
+	if (snapshot)
+		PopActiveSnapshot();
 	queue_forget(first);
 	wakeup_events_at_commit();
 }

@@ -23,6 +23,7 @@
 #include "delivery.h"
 #include "guc.h"
 #include "lane.h"
+#include "progress.h"
 #include "retention.h"
 #include "ring.h"
 #include "sql.h"
@@ -129,11 +130,39 @@ retention_oldest_slot(void)
 	return slot;
 }
 
+/* Deliveries whose pending rows hold copies now, sorted; in retention_context. */
+static pg_uuid_t *rescued = NULL;
+static uint64 n_rescued = 0;
+
+static int
+retention_compare_id(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/* Add those that the last statement returned. */
+static void
+retention_note_rescued(void)
+{
+	Size		size = sizeof(pg_uuid_t) * (n_rescued + SPI_processed + 1);
+
+	rescued = rescued == NULL ? MemoryContextAllocHuge(retention_context, size)
+		: repalloc_huge(rescued, size);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		rescued[n_rescued++] = *DatumGetUUIDP(sql_value(i, 1, &isnull));
+	}
+}
+
 /*
  * Copy what is unsettled, payload and all: into the pending rows that point
  * to the slot, and into new ones for events that nobody has read or that the
  * worker holds in memory.  These count as pending from now on: what a writer
- * committed late, long after it was captured, has not been waiting.
+ * committed late, long after it was captured, has not been waiting.  Their
+ * numbers are smaller than any that reading gives, since they come before what is
+ * still to be read, and greater than those of slots that were emptied before.
  */
 static void
 retention_rescue(int slot)
@@ -143,13 +172,15 @@ retention_rescue(int slot)
 							   "    table_schema = e.table_schema, table_name = e.table_name, "
 							   "    record_key = e.record_key, body = fluxhooks_internal.event_body(e, p.webhook_id) "
 							   "FROM ONLY fluxhooks_internal.event_%d AS e "
-							   "WHERE p.operation IS NULL AND e.xid = p.xid AND e.cid = p.cid AND e.seq = p.seq", slot);
+							   "WHERE p.operation IS NULL AND e.xid = p.xid AND e.cid = p.cid AND e.seq = p.seq "
+							   "RETURNING p.delivery_id", slot);
 
-	sql_execute(sql, SPI_OK_UPDATE, 0, NULL, NULL);
+	sql_execute(sql, SPI_OK_UPDATE_RETURNING, 0, NULL, NULL);
+	retention_note_rescued();
 	sql = psprintf("INSERT INTO fluxhooks_internal.pending "
 				   "(delivery_id, webhook_id, number, due_at, pending_since, xid, seq, key_hash, old_key_hash, cid, "
 				   " attempts, attempts_before, operation, captured_at, table_schema, table_name, record_key, body) "
-				   "SELECT d.id, w.id, row_number() OVER (ORDER BY e.last_seq, (e.event).cid, (e.event).seq), "
+				   "SELECT d.id, w.id, nextval('fluxhooks_internal.pending_sequence'), "
 				   " '-infinity', clock_timestamp(), (e.event).xid, (e.event).seq, (e.event).key_hash, "
 				   " (e.event).old_key_hash, (e.event).cid, 0, 0, (e.event).operation, (e.event).captured_at, "
 				   " (e.event).table_schema, (e.event).table_name, (e.event).record_key, "
@@ -160,18 +191,27 @@ retention_rescue(int slot)
 				   "                      ORDER BY c.number DESC LIMIT 1)) AS e, "
 				   " unnest((e.event).webhooks) AS w (id), "
 				   " fluxhooks_internal.delivery_id((e.event).id, w.id) AS d (id) "
-				   "WHERE NOT fluxhooks_internal.delivery_is_settled(w.id, d.id)", slot);
-	sql_execute(sql, SPI_OK_INSERT, 0, NULL, NULL);
+				   "WHERE NOT fluxhooks_internal.delivery_is_settled(w.id, d.id) "
+				   "ORDER BY e.last_seq, (e.event).cid, (e.event).seq "
+				   "RETURNING delivery_id", slot);
+	sql_execute(sql, SPI_OK_INSERT_RETURNING, 0, NULL, NULL);
+	retention_note_rescued();
+	qsort(rescued, n_rescued, sizeof(pg_uuid_t), retention_compare_id);
 }
 
 static void
 retention_mark_delivery(Delivery *delivery)
 {
+	if (!bsearch(&delivery->row.delivery_id, rescued, n_rescued, sizeof(pg_uuid_t), retention_compare_id))
+		return;
 	delivery_set_pending(delivery);
+	if (delivery->event != NULL)
+		progress_settle(delivery->event);
+	delivery->event = NULL;
 	delivery->rescued = delivery->copy == NULL;
 }
 
-/* Whatever the worker holds may have a pending row now. */
+/* What the worker holds of them, and lanes that have to read pending again. */
 static void
 retention_mark_rescued(void)
 {
@@ -179,6 +219,8 @@ retention_mark_rescued(void)
 	Lane	   *lane;
 	dlist_iter	iter;
 
+	if (n_rescued == 0)
+		return;
 	lane_each_begin(&status);
 	while ((lane = lane_each(&status)) != NULL)
 	{
@@ -199,6 +241,8 @@ retention_empty(int slot)
 	Cursor	   *cursor;
 	bool		locked;
 
+	rescued = NULL;
+	n_rescued = 0;
 	retention_begin();
 	locked = ring_try_lock_slot(slot);
 	if (locked)
@@ -251,6 +295,7 @@ retention_cancel_expired(void)
 	record_settled(ids, n);
 	PopActiveSnapshot();
 	retention_end();
+	MemoryContextReset(retention_context);
 	return n_found == RETENTION_BATCH && n > 0;
 }
 

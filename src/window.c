@@ -161,14 +161,14 @@ log_snapshot_from_datum(Datum datum)
 	LogSnapshot *result = palloc(sizeof(LogSnapshot));
 	char	   *p = text;
 
-	result->xmin = FullTransactionIdFromU64(strtou64(p, &p, 10));
-	result->xmax = FullTransactionIdFromU64(strtou64(p + 1, &p, 10));
+	result->xmin = FullTransactionIdFromU64(strtoull(p, &p, 10));
+	result->xmax = FullTransactionIdFromU64(strtoull(p + 1, &p, 10));
 	result->n_xip = 0;
 	result->xip = palloc(sizeof(FullTransactionId) * (strlen(text) / 2 + 1));
 	p++;
 	while (*p != '\0')
 	{
-		result->xip[result->n_xip++] = FullTransactionIdFromU64(strtou64(p, &p, 10));
+		result->xip[result->n_xip++] = FullTransactionIdFromU64(strtoull(p, &p, 10));
 		if (*p == ',')
 			p++;
 	}
@@ -543,7 +543,8 @@ window_stream(Window *window, SlotReader *readers, const LogTransaction *transac
 			return false;
 		event = log_event_make(reader->tuple, transaction->last_seq, page->context);
 		page->deliveries_left -= event->n_webhooks;
-		page->bytes_left -= event->size;
+		/* each delivery has a body of its own */
+		page->bytes_left -= (int64) event->size * event->n_webhooks;
 		window->after = event->position;
 		page->take(event, page->arg);
 		reader_next(reader);

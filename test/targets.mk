@@ -9,3 +9,8 @@ demo:
 
 test:
 	@test/run
+
+.PHONY: bench
+
+bench:
+	@test/bench/run
