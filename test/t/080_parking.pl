@@ -82,12 +82,12 @@ wait_for_deliveries($node, "webhook_id = '$slow' AND status = 'success'", 1);
 $node->safe_psql('postgres',
 	"SELECT fluxhooks.redeliver(id) FROM fluxhooks.deliveries WHERE webhook_id = '$slow'");
 wait_for_deliveries($node, "webhook_id = '$slow' AND status = 'success' AND attempts = 2", 1);
-insert('slow', 2, 6000);
+insert('slow', 2, 2600);
 wait_until(
 	sub { $node->safe_psql('postgres',
 		"SELECT EXISTS (SELECT FROM fluxhooks_internal.pending WHERE webhook_id = '$slow')") eq 't' },
 	'deliveries to be parked');
-wait_for_deliveries($node, "webhook_id = '$slow' AND status = 'success'", 6000);
+wait_for_deliveries($node, "webhook_id = '$slow' AND status = 'success'", 2600);
 pass('what is parked after a retry is sent');
 
 # --- disabled after a batch that failed
