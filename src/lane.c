@@ -191,6 +191,13 @@ lane_set_host(Lane *lane, const char *key)
 }
 
 void
+lane_start_anew(Lane *lane)
+{
+	lane->window = lane->in_flight + LANE_WINDOW_START;
+	lane_update(lane);
+}
+
+void
 lane_remove(Lane *lane)
 {
 	Assert(lane->n_queued == 0 && lane->in_flight == 0);

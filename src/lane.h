@@ -72,6 +72,9 @@ extern void lane_init(MemoryContext context);
 extern Lane *lane_find(const pg_uuid_t *webhook_id);
 extern Lane *lane_make(const pg_uuid_t *webhook_id);
 
+/* It has another endpoint: what the former one has not answered holds up nothing. */
+extern void lane_start_anew(Lane *lane);
+
 /* Have pending deliveries of this lane read from the first one on. */
 extern void lane_rewind(Lane *lane);
 

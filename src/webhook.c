@@ -53,13 +53,18 @@ static void
 webhook_set_template(Lane *lane, RequestTemplate *template)
 {
 	HttpUrl		url;
+	bool		moved;
 
 	if (template == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	moved = lane->template != NULL &&
+		strcmp(request_template_url(lane->template), request_template_url(template)) != 0;
 	request_template_free(lane->template);
 	lane->template = template;
 	if (http_url_parse(request_template_url(template), &url) == HTTP_URL_OK)
 		lane_set_host(lane, url.key);
+	if (moved)
+		lane_start_anew(lane);
 }
 
 static void

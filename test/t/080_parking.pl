@@ -94,7 +94,7 @@ pass('what is parked after a retry is sent');
 #
 # Would catch a lane that takes what it holds in memory for parked.
 
-my $failed = webhook('failed', '/hang', timeout_seconds => 300);
+my $failed = webhook('failed', '/hang', timeout_seconds => 10);
 insert('failed', 1, 50);
 wait_in_flight(2);
 my $locker = $node->background_psql('postgres');
@@ -132,9 +132,9 @@ set_retention('8s');
 wait_until(
 	sub { $node->safe_psql('postgres', 'SELECT closed_at IS NOT NULL FROM fluxhooks_internal.ring WHERE slot = 0') eq 't' },
 	'slot 0 to be left');
-my $emptied = webhook('emptied', '/hang', timeout_seconds => 300);
+my $emptied = webhook('emptied', '/hang', timeout_seconds => 10);
 insert('emptied', 1, 50);
-wait_in_flight(4);
+wait_in_flight(2);
 wait_until(sub { $node->safe_psql('postgres', $file) ne $before }, 'slot 0 to be emptied');
 set_retention('3d');
 is($node->safe_psql('postgres', "SELECT count(*) FROM fluxhooks_internal.event WHERE table_name = 'emptied'"),
