@@ -118,6 +118,7 @@ typedef struct Batch
 } Batch;
 
 static Batch batch;
+static bool applying = false;	/* it has committed; no way back */
 
 /* Make room for one more element of an array in batch_context. */
 #define BATCH_GROW(array, n, size) \
@@ -207,6 +208,13 @@ batch_begin_parking(Lane *lane)
 	batch_save_lane(lane);
 }
 
+/* What each lane may hold for all of them to fit. */
+static Size
+batch_lane_share(void)
+{
+	return MEMORY_HIGH / Max(lane_count(), 1);
+}
+
 /* The smallest number among what the lane holds. */
 static int64
 batch_oldest_number(Lane *lane)
@@ -231,7 +239,7 @@ batch_bound_memory(void)
 {
 	HASH_SEQ_STATUS status;
 	Lane	   *lane;
-	Size		share = MEMORY_HIGH / Max(lane_count(), 1);
+	Size		share = batch_lane_share();
 	bool		too_much = lane_bytes_queued() > MEMORY_HIGH;
 	bool		too_many = progress_n_open() > OPEN_EVENTS_HIGH;
 
@@ -599,27 +607,27 @@ batch_cancel(const PendingDelivery *pending)
 	batch_add_settled(&pending->row.delivery_id);
 }
 
-static void
+/* Returns the bytes of memory that this took. */
+static Size
 batch_load_delivery(Lane *lane, const PendingDelivery *pending)
 {
 	LogEvent   *event = NULL;
 	StagedDelivery *entry;
 
 	if (delivery_is_loaded(&pending->row.delivery_id))
-		return;
-	if (lane->deleted)
+		return 0;
+	if (pending->operation != 0)
+	{
+		pending = record_load_delivery(&pending->row.delivery_id, batch_context);
+		if (pending == NULL)
+			return 0;
+	}
+	else if (!lane->deleted)
+		event = window_fetch(&pending->row.place, batch_context);
+	if (lane->deleted || (pending->operation == 0 && event == NULL))
 	{
 		batch_cancel(pending);
-		return;
-	}
-	if (pending->operation == 0)
-	{
-		event = window_fetch(&pending->row.place, batch_context);
-		if (event == NULL)
-		{
-			batch_cancel(pending);
-			return;
-		}
+		return pending->body_len;
 	}
 	entry = palloc(sizeof(StagedDelivery));
 	entry->delivery = delivery_from_pending(pending, event);
@@ -627,26 +635,30 @@ batch_load_delivery(Lane *lane, const PendingDelivery *pending)
 	entry->event = NULL;
 	delivery_set_pending(entry->delivery);
 	batch.deliveries = lappend(batch.deliveries, entry);
+	return entry->delivery->size;
 }
 
-/* Load what is due of a lane that has room. */
+/* Load what is due of a lane that has room, as much as fits. */
 static void
 batch_load_lane(Lane *lane)
 {
 	int			limit = LOAD_DELIVERIES - lane->n_queued;
+	Size		room = Min(batch_lane_share(), PAGE_BYTES);
+	Size		taken = lane->bytes_queued;
+	int			done;
 	PendingDelivery *pending;
 	int			n = record_load_pending(&lane->webhook_id, &lane->position,
 										lane->deleted ? DT_NOEND : batch.now, limit,
 										batch_context, &pending);
 
-	for (int i = 0; i < n; i++)
-		batch_load_delivery(lane, &pending[i]);
-	if (n > 0)
+	for (done = 0; done < n && (done == 0 || taken < room); done++)
+		taken += batch_load_delivery(lane, &pending[done]);
+	if (done > 0)
 	{
-		lane->position.due_at = pending[n - 1].row.due_at;
-		lane->position.number = pending[n - 1].row.number;
+		lane->position.due_at = pending[done - 1].row.due_at;
+		lane->position.number = pending[done - 1].row.number;
 	}
-	if (n == limit)
+	if (done < n || n == limit)
 	{
 		lane->next_due = DT_NOBEGIN;
 		return;
@@ -660,7 +672,10 @@ batch_load_lane(Lane *lane)
 static bool
 batch_lane_loads(const Lane *lane)
 {
-	return (lane->sending || lane->deleted) && lane->n_queued < LANE_LOW_DELIVERIES;
+	if (!lane->sending && !lane->deleted)
+		return false;
+	return lane->n_queued == 0 ||
+		(lane->n_queued < LANE_LOW_DELIVERIES && lane->bytes_queued < Min(batch_lane_share(), PAGE_BYTES) / 2);
 }
 
 static void
@@ -804,6 +819,9 @@ batch_apply_recorded(void)
 			progress_settle(delivery->event);
 		if (delivery->retrying && delivery->row.due_at < lane->next_due)
 			lane->next_due = delivery->row.due_at;
+		/* the clock has been set back */
+		if (delivery->retrying && delivery->row.due_at <= lane->position.due_at)
+			lane_rewind(lane);
 		delivery_free(delivery);
 	}
 }
@@ -972,10 +990,12 @@ batch_run(void)
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 
+	applying = true;
 	if (batch.flush_to != InvalidXLogRecPtr)
 		XLogFlush(batch.flush_to);
 	if (result == BATCH_DONE)
 		batch_apply();
+	applying = false;
 	MemoryContextReset(batch_context);
 	return result;
 }
@@ -987,10 +1007,17 @@ batch_abort(void)
 	Lane	   *lane;
 	ListCell   *lc;
 
-	foreach(lc, batch.deliveries)
-		delivery_free(((StagedDelivery *) lfirst(lc))->delivery);
+	/* some are in lanes already, and pending rows may have been committed */
+	if (applying)
+		ereport(FATAL,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("fluxhooks worker cannot take on what it has committed")));
+
+	/* staged ones are among those that were saved */
 	foreach(lc, batch.saved)
 		((Delivery *) lfirst(lc))->saving = false;
+	foreach(lc, batch.deliveries)
+		delivery_free(((StagedDelivery *) lfirst(lc))->delivery);
 	memset(&batch, 0, sizeof(batch));
 	MemoryContextReset(batch_context);
 	if (window != NULL)

@@ -358,10 +358,10 @@ record_take_pending(MemoryContext context, PendingDelivery **deliveries)
 	return n;
 }
 
-#define RECORD_SELECT_PENDING \
+#define RECORD_SELECT_PENDING(body) \
 	"SELECT delivery_id, webhook_id, number, due_at, pending_since, xid, seq, " \
 	" key_hash, old_key_hash, cid, attempts, attempts_before, " \
-	" operation, captured_at, table_schema, table_name, record_key, body " \
+	" operation, captured_at, table_schema, table_name, record_key, " body " " \
 	"FROM fluxhooks_internal.pending "
 
 int
@@ -371,7 +371,7 @@ record_load_expired(TimestampTz before, int limit, MemoryContext context, Pendin
 	static Oid	types[] = {TIMESTAMPTZOID, INT4OID};
 	Datum		values[] = {TimestampTzGetDatum(before), Int32GetDatum(limit)};
 
-	sql_execute_kept(&plan, RECORD_SELECT_PENDING "WHERE pending_since < $1 LIMIT $2",
+	sql_execute_kept(&plan, RECORD_SELECT_PENDING("body") "WHERE pending_since < $1 LIMIT $2",
 				   SPI_OK_SELECT, lengthof(types), types, values);
 	return record_take_pending(context, deliveries);
 }
@@ -384,7 +384,7 @@ record_load_delivery(const pg_uuid_t *delivery_id, MemoryContext context)
 	Datum		values[] = {UUIDPGetDatum(delivery_id)};
 	PendingDelivery *delivery;
 
-	sql_execute_kept(&plan, RECORD_SELECT_PENDING "WHERE delivery_id = $1",
+	sql_execute_kept(&plan, RECORD_SELECT_PENDING("body") "WHERE delivery_id = $1",
 				   SPI_OK_SELECT, lengthof(types), types, values);
 	return record_take_pending(context, &delivery) > 0 ? delivery : NULL;
 }
@@ -420,7 +420,7 @@ record_load_pending(const pg_uuid_t *webhook_id, const PendingPosition *after,
 		TimestampTzGetDatum(until), Int32GetDatum(limit)
 	};
 
-	sql_execute_kept(&plan, RECORD_SELECT_PENDING
+	sql_execute_kept(&plan, RECORD_SELECT_PENDING("NULL::bytea")
 				   "WHERE webhook_id = $1 AND (due_at, number) > ($2, $3) AND due_at <= $4 "
 				   "ORDER BY due_at, number LIMIT $5",
 				   SPI_OK_SELECT, lengthof(types), types, values);

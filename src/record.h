@@ -95,8 +95,8 @@ typedef struct PendingPosition
 
 /*
  * The next pending deliveries of a webhook behind a position, due until now,
- * at most limit: never attempted ones (due_at -infinity) first.  Palloc'd in
- * context.  Returns how many.
+ * at most limit: never attempted ones (due_at -infinity) first.  Without their
+ * bodies, for which ask record_load_delivery.  Palloc'd in context.  Returns how many.
  */
 extern int	record_load_pending(const pg_uuid_t *webhook_id, const PendingPosition *after,
 								TimestampTz until, int limit, MemoryContext context,
