@@ -26,4 +26,16 @@ endif
 # a changed header rebuilds everything: there are few, and PGXS tracks none
 $(OBJS): $(wildcard src/*.h)
 
-include test/targets.mk
+# What works on a bare machine, before there is a compiler or a pg_config: the
+# scripts install what is missing and do the rest; a PG_CONFIG given to make
+# reaches them through the environment.
+.PHONY: demo test bench
+
+demo:
+	@test/demo/run
+
+test:
+	@test/run
+
+bench:
+	@test/bench/run
