@@ -29,7 +29,7 @@ $(OBJS): $(wildcard src/*.h)
 # What works on a bare machine, before there is a compiler or a pg_config: the
 # scripts install what is missing and do the rest; a PG_CONFIG given to make
 # reaches them through the environment.
-.PHONY: demo test bench
+.PHONY: demo test bench bench-smoke fuzz storm lint check-memory
 
 demo:
 	@test/demo/run
@@ -37,5 +37,22 @@ demo:
 test:
 	@test/run
 
+# FUZZ_SECONDS for each target, a quarter of an hour unless said
+fuzz:
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-900} test/run fuzz
+
+lint:
+	@test/lint
+
+check-memory:
+	@test/memory
+
 bench:
 	@test/bench/run
+
+bench-smoke:
+	@test/bench/run --smoke
+
+# SEED and DURATION (seconds): the plan of faults, and how long they go on
+storm:
+	@test/storm/run --seed $(or $(SEED),1) --duration $(or $(DURATION),300)

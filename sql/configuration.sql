@@ -192,7 +192,7 @@ SELECT pg_temp.create_refused(jsonb_build_object('events', jsonb_agg('{"table": 
 
 -- keys that there are not, or not yet
 SELECT pg_temp.create_refused(jsonb_build_object(k, 1))
-FROM unnest(ARRAY['nmae', 'options', 'ordering', 'circuit_breaker', 'pause_after_seconds', 'max_in_flight', 'max_per_second',
+FROM unnest(ARRAY['nmae', 'options', 'ordering', 'max_in_flight', 'max_per_second',
                   'batch', 'payload', 'format', 'header_prefix', 'Name', '']) AS k;
 SELECT pg_temp.refused($$SELECT fluxhooks.create_webhook('new', 'https://example.com/', fluxhooks.event('users'), options => '{"name": "x"}')$$);
 SELECT pg_temp.refused($$SELECT fluxhooks.create_webhook('new', 'https://example.com/', fluxhooks.event('users'), options => '{"ordering": "row"}')$$);

@@ -59,6 +59,7 @@ SELECT refused($$SELECT fluxhooks.create_webhook('x', 'https://example.com/', '[
 SELECT refused($$SELECT fluxhooks.create_webhook('x', 'https://example.com/', '[{"table": "pg_class"}]')$$);
 SELECT refused('SELECT fluxhooks.pause()');
 SELECT refused('SELECT fluxhooks.resume()');
+SELECT refused('SELECT fluxhooks.take_over()');
 SELECT refused('SELECT * FROM fluxhooks_internal.webhook');
 SELECT refused('SELECT fluxhooks_internal.capture()');
 SELECT refused($$SELECT fluxhooks_internal.worker_status()$$);
@@ -168,11 +169,86 @@ SELECT owner, enabled, paused_reason FROM fluxhooks.webhooks WHERE paused;
 CREATE ROLE fluxhooks_other;
 SELECT owner, paused FROM fluxhooks.webhooks WHERE owner = 'fluxhooks_other';
 SELECT fluxhooks.update_webhook(id, '{}') FROM fluxhooks.webhooks WHERE paused;
+SELECT owner, paused_reason FROM fluxhooks.webhooks WHERE owner = 'fluxhooks_other';
+GRANT USAGE ON SCHEMA fluxhooks TO fluxhooks_other;
+SELECT owner, paused_reason FROM fluxhooks.webhooks WHERE owner = 'fluxhooks_other';
+GRANT EXECUTE ON FUNCTION fluxhooks.put_webhook(jsonb) TO fluxhooks_other;
 SELECT owner, paused FROM fluxhooks.webhooks WHERE owner = 'fluxhooks_other';
+
+-- what an owner needs, and what happens when it has it no more
+CREATE FUNCTION paused(change text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE change;
+  RETURN QUERY SELECT coalesce(paused_reason, 'not paused') FROM fluxhooks.webhooks WHERE name = 'lost';
+  RAISE SQLSTATE 'UNDO1';
+EXCEPTION WHEN SQLSTATE 'UNDO1' THEN
+  NULL;
+END
+$$;
+CREATE TABLE tree (id integer, part integer) PARTITION BY LIST (part);
+CREATE TABLE leaf PARTITION OF tree FOR VALUES IN (1);
+ALTER TABLE tree OWNER TO fluxhooks_app;
+SET ROLE fluxhooks_app;
+SELECT fluxhooks.create_webhook('lost', 'https://example.com/', fluxhooks.event('app_table') || fluxhooks.event('tree'), secret => 's') IS NOT NULL;
+RESET ROLE;
+SELECT c, paused(c) FROM unnest(ARRAY[
+  'ALTER TABLE app_table OWNER TO fluxhooks_other',
+  'ALTER TABLE tree OWNER TO fluxhooks_other',
+  'ALTER TABLE leaf OWNER TO fluxhooks_other',
+  'REASSIGN OWNED BY fluxhooks_app TO fluxhooks_other',
+  'REVOKE USAGE ON SCHEMA fluxhooks FROM fluxhooks_app',
+  'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA fluxhooks FROM fluxhooks_app',
+  'REVOKE EXECUTE ON FUNCTION fluxhooks.put_webhook(jsonb) FROM fluxhooks_app',
+  'REVOKE SELECT ON ALL TABLES IN SCHEMA fluxhooks FROM fluxhooks_app',
+  'ALTER TABLE app_table ENABLE ROW LEVEL SECURITY',
+  'ALTER TABLE app_table FORCE ROW LEVEL SECURITY',
+  'ALTER TABLE app_table ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+  'ALTER TABLE app_table ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; ALTER ROLE fluxhooks_app BYPASSRLS',
+  'ALTER TABLE tree ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+  'ALTER TABLE leaf ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
+  'ALTER TABLE app_table RENAME TO renamed',
+  'DROP TABLE app_table',
+  'ALTER TABLE app_table OWNER TO fluxhooks_other; GRANT fluxhooks_other TO fluxhooks_app',
+  'ALTER TABLE app_table OWNER TO fluxhooks_other; ALTER ROLE fluxhooks_app SUPERUSER']) AS c;
+
+-- row security that applies to the owner: no webhook
+ALTER TABLE app_table ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+SET ROLE fluxhooks_app;
+SELECT refused($$SELECT fluxhooks.create_webhook('x', 'https://example.com/', fluxhooks.event('app_table'))$$);
+SELECT refused($$SELECT fluxhooks.update_webhook(fluxhooks.webhook_id('mine'), '{"events": [{"table": "app_table"}]}')$$);
+SET row_security = off;
+SELECT refused($$SELECT fluxhooks.create_webhook('x', 'https://example.com/', fluxhooks.event('app_table'))$$);
+RESET row_security;
+RESET ROLE;
+SELECT refused($$SELECT fluxhooks.create_webhook('x', 'https://example.com/', fluxhooks.event('app_table'))$$);
+ALTER TABLE app_table NO FORCE ROW LEVEL SECURITY;
+SET ROLE fluxhooks_app;
+SELECT refused($$SELECT fluxhooks.create_webhook('x', 'https://example.com/', fluxhooks.event('app_table'))$$);
+RESET ROLE;
+ALTER TABLE app_table DISABLE ROW LEVEL SECURITY;
+
+-- partitions come to a table with webhooks as to any other
+GRANT CREATE ON SCHEMA public TO fluxhooks_app;
+SET ROLE fluxhooks_app;
+CREATE TABLE leaf_2 PARTITION OF tree FOR VALUES IN (2);
+CREATE TABLE leaf_3 (id integer, part integer);
+ALTER TABLE tree ATTACH PARTITION leaf_3 FOR VALUES IN (3);
+INSERT INTO tree VALUES (2, 2), (3, 3);
+SELECT table_name, count(*) FROM fluxhooks.deliveries WHERE table_name IN ('tree', 'leaf_2', 'leaf_3') GROUP BY 1;
+RESET ROLE;
+
+-- a table that the caller owns and the webhook's owner does not
+ALTER TABLE closed.app_table OWNER TO fluxhooks_member;
+GRANT USAGE ON SCHEMA closed TO fluxhooks_member;
+SET ROLE fluxhooks_member;
+SELECT refused(format('SELECT fluxhooks.update_webhook(%L, %L)', :'mine', '{"events": [{"table": "closed.app_table"}]}'));
+RESET ROLE;
+SELECT refused(format('SELECT fluxhooks.update_webhook(%L, %L)', :'mine', '{"events": [{"table": "closed.app_table"}]}'));
 
 SET client_min_messages = warning;
 DROP EXTENSION fluxhooks;
-DROP FUNCTION refused(text);
+DROP FUNCTION refused(text), paused(text);
+DROP TABLE tree;
 DROP SCHEMA closed CASCADE;
 DROP OWNED BY fluxhooks_app, fluxhooks_other, fluxhooks_member, fluxhooks_noinherit, fluxhooks_nobody;
 DROP ROLE fluxhooks_app, fluxhooks_other, fluxhooks_member, fluxhooks_noinherit, fluxhooks_nobody;

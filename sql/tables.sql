@@ -192,11 +192,44 @@ INSERT INTO tree VALUES (1, 1), (3, 3);
 SELECT w.name, d.event, d.table_name FROM fluxhooks.deliveries AS d JOIN fluxhooks.webhooks AS w ON w.id = d.webhook_id
 ORDER BY w.name, d.table_name;
 
+-- a transaction that is made read-only behind its writes
+BEGIN;
+INSERT INTO tree VALUES (10, 1);
+SET TRANSACTION READ ONLY;
+COMMIT;
+BEGIN;
+INSERT INTO tree VALUES (11, 1);
+SET TRANSACTION READ ONLY;
+PREPARE TRANSACTION 'read-only';
+COMMIT PREPARED 'read-only';
+SELECT w.name, d.table_name, count(*) FROM fluxhooks.deliveries AS d JOIN fluxhooks.webhooks AS w ON w.id = d.webhook_id
+GROUP BY w.name, d.table_name ORDER BY w.name, d.table_name;
+
 -- the extension takes its triggers along
 SET client_min_messages = warning;
 DROP EXTENSION fluxhooks;
 SELECT * FROM triggers;
 SELECT count(*) FROM pg_event_trigger;
+
+-- its own tables are heaps, whatever others are
+CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler;
+SET default_table_access_method = other;
+CREATE EXTENSION fluxhooks;
+SHOW default_table_access_method;
+SELECT DISTINCT amname FROM pg_class AS c JOIN pg_am AS a ON a.oid = c.relam WHERE relnamespace = 'fluxhooks_internal'::regnamespace AND relkind = 'r';
+SELECT fluxhooks.pause('looking');
+CREATE TABLE no_heap (id integer PRIMARY KEY);
+SELECT pg_temp.listen('other', 'no_heap');
+BEGIN;
+INSERT INTO no_heap VALUES (1);
+UPDATE no_heap SET id = 2;
+DELETE FROM no_heap;
+COMMIT;
+SELECT event, record_key FROM fluxhooks.deliveries ORDER BY id;
+DROP EXTENSION fluxhooks;
+DROP TABLE no_heap;
+RESET default_table_access_method;
+DROP ACCESS METHOD other;
 DROP TABLE tree, leaf_2, unlogged, moves;
 DROP SCHEMA app CASCADE;
 DROP SCHEMA "App";

@@ -119,16 +119,15 @@ address_set(Address *address, int family, const void *bytes)
 	memcpy(address->bytes, bytes, family == AF_INET ? 4 : 16);
 }
 
-/* A mapped address becomes the IPv4 address that it is. */
+/* An address with this prefix becomes the IPv4 address behind it. */
 static bool
-address_unmap(Address *address)
+address_unwrap(Address *address, const unsigned char prefix[12])
 {
 	unsigned char inner[4];
 
-	if (address->family != AF_INET6 ||
-		memcmp(address->bytes, mapped_prefix, sizeof(mapped_prefix)) != 0)
+	if (address->family != AF_INET6 || memcmp(address->bytes, prefix, 12) != 0)
 		return false;
-	memcpy(inner, address->bytes + sizeof(mapped_prefix), sizeof(inner));
+	memcpy(inner, address->bytes + 12, sizeof(inner));
 	address_set(address, AF_INET, inner);
 	return true;
 }
@@ -143,7 +142,7 @@ address_from_sockaddr(const struct sockaddr *from, Address *address)
 			return true;
 		case AF_INET6:
 			address_set(address, AF_INET6, &((const struct sockaddr_in6 *) from)->sin6_addr);
-			address_unmap(address);
+			address_unwrap(address, mapped_prefix);
 			return true;
 		default:
 			return false;
@@ -186,8 +185,8 @@ address_special_ipv6(const unsigned char *bytes)
 }
 
 bool
-address_allowed(const struct sockaddr *address, const AddressList *allowed,
-				const char **why)
+address_allowed(const struct sockaddr *address, bool own,
+				const AddressList *allowed, const char **why)
 {
 	Address		judged;
 	int			i;
@@ -199,6 +198,8 @@ address_allowed(const struct sockaddr *address, const AddressList *allowed,
 	}
 	*why = judged.family == AF_INET ? address_special_ipv4(judged.bytes)
 		: address_special_ipv6(judged.bytes);
+	if (*why == NULL && own)
+		*why = "this server itself";
 	if (*why == NULL)
 		return true;
 	for (i = 0; allowed != NULL && i < allowed->count; i++)
@@ -213,6 +214,19 @@ address_allowed(const struct sockaddr *address, const AddressList *allowed,
 		}
 	}
 	return false;
+}
+
+bool
+address_equal(const struct sockaddr *a, const struct sockaddr *b)
+{
+	Address		x;
+	Address		y;
+
+	if (!address_from_sockaddr(a, &x) || !address_from_sockaddr(b, &y))
+		return false;
+	address_unwrap(&x, nat64_prefix);
+	address_unwrap(&y, nat64_prefix);
+	return x.family == y.family && memcmp(x.bytes, y.bytes, sizeof(x.bytes)) == 0;
 }
 
 /* Clear what lies beyond the prefix; was anything set there? */
@@ -289,7 +303,7 @@ network_parse(char *entry, Network *network, char *problem, size_t size)
 				 entry, network->bits, masked, network->bits);
 		return false;
 	}
-	if (network->bits >= MAPPED_BITS && address_unmap(&network->base))
+	if (network->bits >= MAPPED_BITS && address_unwrap(&network->base, mapped_prefix))
 		network->bits -= MAPPED_BITS;
 	return true;
 }

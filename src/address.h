@@ -21,14 +21,20 @@ extern AddressList *address_list_parse(const char *text, char *problem, size_t s
 extern void address_list_free(AddressList *list);
 
 /*
- * May this resolved address be connected to?  Only public unicast addresses,
- * unless the list contains it.  Of IPv6 with IPv4 inside, mapped and NAT64
+ * May this resolved address be connected to?  Only public unicast addresses
+ * that are not the server's own (the caller knows), unless the list contains it.  Of IPv6 with IPv4 inside, mapped and NAT64
  * addresses are judged by the IPv4 inside, compatible, 6to4 and Teredo ones are
  * refused; which list entries open them, address.c says.  On false, *why is a
  * static text such as "loopback" or "private".
  */
-extern bool address_allowed(const struct sockaddr *address, const AddressList *allowed,
-							const char **why);
+extern bool address_allowed(const struct sockaddr *address, bool own,
+							const AddressList *allowed, const char **why);
+
+/*
+ * Do both lead to the same host?  Mapped and NAT64 addresses count as the IPv4
+ * inside.  False for other families.
+ */
+extern bool address_equal(const struct sockaddr *a, const struct sockaddr *b);
 
 /*
  * Is the host of a URL, as written, an address (any spelling that a resolver

@@ -11,6 +11,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
@@ -25,24 +28,33 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "api.h"
 #include "catalog.h"
+#include "reference.h"
 #include "compat.h"
+#include "copy.h"
 #include "guc.h"
+#include "reader.h"
 #include "shared.h"
 #include "trigger.h"
 #include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(api_event);
-PG_FUNCTION_INFO_V1(api_worker_status);
 PG_FUNCTION_INFO_V1(api_partition_attached);
 PG_FUNCTION_INFO_V1(api_partition_detached);
 PG_FUNCTION_INFO_V1(api_installed);
 
 #define LOCK_TIMEOUT_MS	5000
+
+/* attribute numbers of fluxhooks_internal.webhook */
+#define WEBHOOK_ATTR_ID			1
+#define WEBHOOK_ATTR_OWNER		12
 
 /*
  * Acting in the owner's name
@@ -65,7 +77,7 @@ api_enter(ApiScope *scope)
 						   scope->security_context | SECURITY_LOCAL_USERID_CHANGE);
 	scope->guc_level = NewGUCNestLevel();
 	api_set("search_path", "pg_catalog, pg_temp");
-	if (LockTimeout == 0 || LockTimeout > LOCK_TIMEOUT_MS)
+	if (LockTimeout == 0)
 		api_set("lock_timeout", CppAsString2(LOCK_TIMEOUT_MS));
 
 	/* in a replica's session our tables would drop what is written to them */
@@ -159,10 +171,73 @@ api_argument(FunctionCallInfo fcinfo, int number, const char *name)
 	return PG_GETARG_DATUM(number);
 }
 
+Tuplestorestate *
+api_begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	*desc = CreateTupleDescCopy(*desc);
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
+	rsinfo->setDesc = *desc;
+	MemoryContextSwitchTo(old);
+	return rsinfo->setResult;
+}
+
 char *
 api_show_uuid(const pg_uuid_t *id)
 {
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
+/* Owners of the webhook with this id (NULL: of all): does the current user have the rights of each? */
+static bool
+api_has_rights_of_owners(const pg_uuid_t *id)
+{
+	const Catalog *catalog = catalog_require();
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+	bool		all = true;
+
+	if (superuser())
+		return true;
+	rel = table_open(catalog->webhook, AccessShareLock);
+	ScanKeyInit(&key, WEBHOOK_ATTR_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	scan = systable_beginscan(rel, index_find(rel, INDEX_PRIMARY_KEY), id != NULL, NULL, id != NULL ? 1 : 0, &key);
+	while (all && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		owner = heap_getattr(tuple, WEBHOOK_ATTR_OWNER, RelationGetDescr(rel), &isnull);
+
+		found = true;
+		all = has_privs_of_role(GetUserId(), reference_get_oid(owner));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return all && (found || id == NULL);
+}
+
+bool
+api_sees_webhook(const pg_uuid_t *id)
+{
+	return api_has_rights_of_owners(id);
+}
+
+bool
+api_sees_all_webhooks(void)
+{
+	return api_has_rights_of_owners(NULL);
 }
 
 COMPAT_NORETURN static void
@@ -173,26 +248,30 @@ api_no_webhook(const pg_uuid_t *id)
 			 errmsg("webhook \"%s\" does not exist", api_show_uuid(id))));
 }
 
-void
-api_load_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock, bool deleted_too,
+bool
+api_find_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock, bool deleted_too,
 				 ApiWebhook *webhook)
 {
 	WebhookConfig *config = &webhook->config;
-	ApiParameter parameter = API_UUID(id);
+	ApiParameter parameters[] = {API_UUID(id), API_OID(scope->caller)};
 	bool		isnull;
 
+	/* a stranger's is not even locked, nor does it take time */
 	if (api_execute(psprintf("SELECT w.name, w.description, w.url, w.secret, w.enabled, w.headers,"
 							 " w.max_retries, w.timeout_seconds, w.retry_backoff_seconds, w.options,"
-							 " fluxhooks_internal.reference_oid(w.owner), w.deleted_at IS NOT NULL"
-							 " FROM fluxhooks_internal.webhook AS w WHERE w.id = $1%s",
-							 lock ? " FOR UPDATE" : ""), &parameter, 1) == 0)
-		api_no_webhook(id);
+							 " fluxhooks_internal.reference_oid(w.owner), w.deleted_at IS NOT NULL,"
+							 " w.old_secret, w.old_secret_expires_at"
+							 " FROM fluxhooks_internal.webhook AS w WHERE w.id = $1"
+							 " AND pg_has_role($2, fluxhooks_internal.reference_oid(w.owner), 'USAGE')%s",
+							 lock ? " FOR UPDATE" : ""), parameters, lengthof(parameters)) == 0)
+		return false;
 	memset(webhook, 0, sizeof(*webhook));
 	webhook->id = *id;
 	webhook->owner = DatumGetObjectId(api_datum(scope, 0, 11, &isnull));
 	webhook->deleted = DatumGetBool(api_datum(scope, 0, 12, &isnull));
 	if ((webhook->deleted && !deleted_too) || !has_privs_of_role(scope->caller, webhook->owner))
-		api_no_webhook(id);
+		return false;
+	config->owner = webhook->owner;
 	config->name = api_text(scope, 0, 1);
 	config->description = api_text(scope, 0, 2);
 	config->url = api_text(scope, 0, 3);
@@ -203,28 +282,17 @@ api_load_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock, bool del
 	config->timeout_seconds = api_int(scope, 0, 8);
 	config->retry_backoff_seconds = api_int(scope, 0, 9);
 	config->options = DatumGetJsonbP(api_datum(scope, 0, 10, &isnull));
+	config->old_secret = api_text(scope, 0, 13);
+	config->old_secret_expires_at = DatumGetTimestampTz(api_datum(scope, 0, 14, &isnull));
+	return true;
 }
 
-/* UUIDv7 begins with milliseconds since 1970. */
-pg_uuid_t
-api_lowest_id(TimestampTz since)
+void
+api_load_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock, bool deleted_too,
+				 ApiWebhook *webhook)
 {
-	pg_uuid_t	id = {{0}};
-	int64		ms;
-
-	if (TIMESTAMP_IS_NOBEGIN(since))
-		return id;
-	ms = TIMESTAMP_IS_NOEND(since) ? PG_INT64_MAX : (since - SetEpochTimestamp()) / 1000;
-	if (ms < 0)
-		return id;
-	if (ms >= INT64CONST(1) << 48)
-	{
-		memset(&id, 0xFF, sizeof(id));
-		return id;
-	}
-	for (int i = 0; i < 6; i++)
-		id.data[i] = (unsigned char) (ms >> (40 - 8 * i));
-	return id;
+	if (!api_find_webhook(scope, id, lock, deleted_too, webhook))
+		api_no_webhook(id);
 }
 
 /*
@@ -284,36 +352,6 @@ api_event(PG_FUNCTION_ARGS)
 }
 
 /*
- * worker_status(OUT pid, OUT running_since, OUT in_flight, OUT last_error,
- *		OUT delivery, OUT preloaded): what the view status shows of this
- *		database's worker and of the server.
- */
-Datum
-api_worker_status(PG_FUNCTION_ARGS)
-{
-	WorkerStatus status;
-	TupleDesc	desc;
-	Datum		values[6] = {0};
-	bool		nulls[6] = {true, true, true, true, false, false};
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	if (shared_worker_status(MyDatabaseId, &status))
-	{
-		nulls[0] = nulls[1] = (status.pid == 0);
-		values[0] = Int32GetDatum(status.pid);
-		values[1] = TimestampTzGetDatum(status.running_since);
-		nulls[2] = false;
-		values[2] = Int32GetDatum(status.in_flight);
-		nulls[3] = (status.last_error[0] == '\0');
-		values[3] = CStringGetTextDatum(status.last_error);
-	}
-	values[4] = BoolGetDatum(guc_delivery);
-	values[5] = BoolGetDatum(shared_exists());
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
-}
-
-/*
  * Event triggers on ALTER TABLE: PostgreSQL would refuse to attach a partition
  * that has a trigger of its own, and leave a detached one without any.
  */
@@ -368,7 +406,8 @@ api_partition_detached(PG_FUNCTION_ARGS)
 	Oid			parent;
 	Oid			partition;
 
-	if (api_partition_command(fcinfo, AT_DetachPartition, &parent, &partition))
+	if (api_partition_command(fcinfo, AT_DetachPartition, &parent, &partition) ||
+		api_partition_command(fcinfo, COMPAT_DETACH_FINALIZE, &parent, &partition))
 	{
 		api_enter(&scope);
 		trigger_after_detach(partition);
@@ -381,6 +420,11 @@ api_partition_detached(PG_FUNCTION_ARGS)
 Datum
 api_installed(PG_FUNCTION_ARGS)
 {
+	ApiScope	scope;
+
+	api_enter(&scope);
+	copy_remember();
+	api_leave(&scope);
 	wakeup_launcher_at_commit();
 	PG_RETURN_VOID();
 }

@@ -6,8 +6,10 @@
 #ifndef FLUXHOOKS_API_H
 #define FLUXHOOKS_API_H
 
+#include "access/tupdesc.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
+#include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #include "config.h"
@@ -63,17 +65,29 @@ typedef struct ApiWebhook
 } ApiWebhook;
 
 /*
- * A webhook that the caller may use, inside a scope; of others, and of what
- * does not exist, 42704.  lock: until the transaction ends.
+ * A webhook that the caller may use, inside a scope.  Of others, and of what
+ * does not exist, find is false and load raises 42704.  lock: until the transaction
+ * ends.
  */
+extern bool api_find_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock,
+							 bool deleted_too, ApiWebhook *webhook);
 extern void api_load_webhook(const ApiScope *scope, const pg_uuid_t *id, bool lock,
 							 bool deleted_too, ApiWebhook *webhook);
 
+/* Begin a set of rows, the result of the function called; put them into it. */
+extern Tuplestorestate *api_begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc);
+
+/*
+ * Does the current user see this webhook, deleted or not, and does it see every
+ * one?  For functions that views run with their reader's rights: members of
+ * pg_write_all_data and pg_read_all_data, who have USAGE on every schema, can
+ * call them by themselves.
+ */
+extern bool api_sees_webhook(const pg_uuid_t *id);
+extern bool api_sees_all_webhooks(void);
+
 /* The argument of this number, or an error (22023) where it is null. */
 extern Datum api_argument(FunctionCallInfo fcinfo, int number, const char *name);
-
-/* The smallest id that a delivery captured at this time or later can have. */
-extern pg_uuid_t api_lowest_id(TimestampTz since);
 
 /* "550e8400-…" */
 extern char *api_show_uuid(const pg_uuid_t *id);

@@ -15,8 +15,8 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 #include "utils/xid8.h"
 
 #include "api.h"
@@ -24,7 +24,8 @@
 #include "copy.h"
 #include "guc.h"
 #include "payload.h"
-#include "queue.h"
+#include "id.h"
+#include "listing.h"
 #include "record.h"
 #include "request.h"
 #include "sample.h"
@@ -43,31 +44,6 @@ PG_FUNCTION_INFO_V1(api_test_webhook);
 /*
  * list_deliveries
  */
-
-/* The rows of the last result as the result of a set-returning function. */
-static void
-api_return_rows(FunctionCallInfo fcinfo, const ApiScope *scope)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext old;
-	TupleDesc	desc;
-	Tuplestorestate *store;
-
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	store = tuplestore_begin_heap(true, false, work_mem);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(store, SPI_tuptable->vals[i]);
-	rsinfo->returnMode = SFRM_Materialize;
-	rsinfo->setResult = store;
-	rsinfo->setDesc = CreateTupleDescCopy(desc);
-	MemoryContextSwitchTo(old);
-}
 
 static void
 api_check_status(const char *status)
@@ -96,13 +72,14 @@ api_list_deliveries(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id = DatumGetUUIDP(api_argument(fcinfo, 0, "webhook_id"));
 	int			max_rows = DatumGetInt32(api_argument(fcinfo, 1, "max_rows"));
 	char	   *status = PG_ARGISNULL(2) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(2));
-	TimestampTz since = PG_ARGISNULL(3) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(3);
-	TimestampTz until = PG_ARGISNULL(4) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(4);
-	pg_uuid_t	lowest = api_lowest_id(since);
-	pg_uuid_t	before;
-	pg_uuid_t	highest;
+	ListingFilter filter = {.webhook_id = *id, .status = status, .max_rows = max_rows};
+	ListedDelivery *deliveries;
+	Tuplestorestate *store;
+	TupleDesc	desc;
+	pg_uuid_t	until;
 	ApiScope	scope;
 	ApiWebhook	webhook;
+	int			n;
 
 	if (max_rows < 1 || max_rows > LIST_ROWS_MAX)
 		ereport(ERROR,
@@ -111,30 +88,19 @@ api_list_deliveries(PG_FUNCTION_ARGS)
 				 errhint("Page on with the id of the last delivery as \"before\".")));
 	if (status != NULL)
 		api_check_status(status);
-	if (PG_ARGISNULL(5))
-		memset(&before, 0xFF, sizeof(before));
-	else
-		before = *PG_GETARG_UUID_P(5);
+	id_lowest(&filter.lowest, PG_ARGISNULL(3) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(3));
+	id_lowest(&until, PG_ARGISNULL(4) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(4));
+	filter.before = PG_ARGISNULL(5) ? until : *PG_GETARG_UUID_P(5);
+	if (memcmp(&until, &filter.before, UUID_LEN) < 0)
+		filter.before = until;
 
-	/* of the times as well, for the index: ids begin with milliseconds */
-	highest = api_lowest_id(TIMESTAMP_NOT_FINITE(until) ? until : until + USECS_PER_SEC);
-	if (memcmp(&highest, &before, UUID_LEN) < 0)
-		before = highest;
-
+	store = api_begin_rows(fcinfo, &desc);
 	api_enter(&scope);
 	api_load_webhook(&scope, id, false, true, &webhook);
-	{
-		ApiParameter parameters[] = {
-			API_UUID(id), API_INT(max_rows), API_TEXT(status),
-			{TIMESTAMPTZOID, TimestampTzGetDatum(since), false},
-			{TIMESTAMPTZOID, TimestampTzGetDatum(until), false},
-			API_UUID(&lowest), API_UUID(&before)
-		};
-
-		api_query("SELECT * FROM fluxhooks_internal.list_deliveries($1, $2, $3, $4, $5, $6, $7)",
-				  parameters, lengthof(parameters));
-	}
-	api_return_rows(fcinfo, &scope);
+	filter.deleted = webhook.deleted;
+	n = listing_find(&filter, &deliveries);
+	for (int i = 0; i < n; i++)
+		tuplestore_puttuple(store, listing_form_row(&deliveries[i], webhook.deleted, desc));
 	api_leave(&scope);
 	PG_RETURN_NULL();
 }
@@ -143,55 +109,44 @@ api_list_deliveries(PG_FUNCTION_ARGS)
  * One delivery
  */
 
-typedef struct ApiDelivery
+/* Webhooks that the caller may see, deleted ones too; palloc'd. */
+static int
+api_visible_webhooks(const ApiScope *scope, pg_uuid_t **ids, bool **deleted)
 {
-	pg_uuid_t	id;
-	pg_uuid_t	webhook_id;
-	bool		deleted;		/* its webhook is */
-	bool		pending;
-	EventPlace	place;
-} ApiDelivery;
+	ApiParameter parameter = API_OID(scope->caller);
+	uint64		n = api_query("SELECT w.id, w.deleted_at IS NOT NULL FROM fluxhooks_internal.webhook AS w"
+							  " WHERE pg_has_role($1, fluxhooks_internal.reference_oid(w.owner), 'USAGE')",
+							  &parameter, 1);
+	bool		isnull;
+
+	*ids = palloc(Max(n, 1) * sizeof(pg_uuid_t));
+	*deleted = palloc(Max(n, 1) * sizeof(bool));
+	for (uint64 i = 0; i < n; i++)
+	{
+		(*ids)[i] = *DatumGetUUIDP(api_datum(scope, i, 1, &isnull));
+		(*deleted)[i] = DatumGetBool(api_datum(scope, i, 2, &isnull));
+	}
+	return (int) n;
+}
 
 /* A delivery that the caller may see, inside a scope; 42704 for any other. */
 static void
-api_load_delivery(const ApiScope *scope, const pg_uuid_t *id, ApiDelivery *delivery)
+api_load_delivery(const ApiScope *scope, const pg_uuid_t *id, ListedDelivery *delivery, bool *deleted)
 {
-	ApiParameter parameter = API_UUID(id);
-	bool		isnull;
+	pg_uuid_t  *ids;
+	bool	   *gone;
+	int			n = api_visible_webhooks(scope, &ids, &gone);
 
-	/* webhook by webhook, which is how attempts are indexed */
-	if (api_query("SELECT d.webhook_id, d.deleted, d.status = 'pending', d.xid, d.cid, d.seq, d.owner"
-				  " FROM fluxhooks_internal.webhook AS w"
-				  " CROSS JOIN LATERAL (SELECT * FROM fluxhooks_internal.delivery AS d"
-				  " WHERE d.webhook_id = w.id AND d.id = $1 OFFSET 0) AS d", &parameter, 1) == 0 ||
-		!has_privs_of_role(scope->caller, DatumGetObjectId(api_datum(scope, 0, 7, &isnull))))
+	*deleted = false;
+	if (!listing_find_one(id, ids, n, delivery))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("delivery \"%s\" does not exist", api_show_uuid(id))));
-	delivery->id = *id;
-	delivery->webhook_id = *DatumGetUUIDP(api_datum(scope, 0, 1, &isnull));
-	delivery->deleted = DatumGetBool(api_datum(scope, 0, 2, &isnull));
-	delivery->pending = DatumGetBool(api_datum(scope, 0, 3, &isnull));
-	delivery->place.xid = DatumGetFullTransactionId(api_datum(scope, 0, 4, &isnull));
-	delivery->place.cid = api_int(scope, 0, 5);
-	delivery->place.seq = DatumGetInt64(api_datum(scope, 0, 6, &isnull));
-}
-
-/* The body where it was kept by itself, UTF-8 bytes; NULL where the event must be asked. */
-static bytea *
-api_kept_body(const ApiScope *scope, const ApiDelivery *delivery)
-{
-	ApiParameter parameters[] = {API_UUID(&delivery->webhook_id), API_UUID(&delivery->id)};
-	bool		isnull;
-
-	if (api_query("SELECT p.body FROM fluxhooks_internal.pending AS p"
-				  " WHERE p.delivery_id = $2 AND p.body IS NOT NULL"
-				  " UNION ALL"
-				  " SELECT a.body FROM fluxhooks_internal.attempt AS a"
-				  " WHERE a.webhook_id = $1 AND a.delivery_id = $2 AND a.body IS NOT NULL"
-				  " LIMIT 1", parameters, lengthof(parameters)) == 0)
-		return NULL;
-	return DatumGetByteaP(api_datum(scope, 0, 1, &isnull));
+	for (int i = 0; i < n; i++)
+	{
+		if (memcmp(&ids[i], &delivery->webhook_id, UUID_LEN) == 0)
+			*deleted = gone[i];
+	}
 }
 
 COMPAT_NORETURN static void
@@ -208,25 +163,16 @@ api_delivery_payload(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = DatumGetUUIDP(api_argument(fcinfo, 0, "delivery_id"));
 	ApiScope	scope;
-	ApiDelivery delivery;
-	bytea	   *kept;
+	ListedDelivery delivery;
+	bool		deleted;
 	StringInfoData body;
 	char	   *converted;
 
 	initStringInfo(&body);
 	api_enter(&scope);
-	api_load_delivery(&scope, id, &delivery);
-	kept = api_kept_body(&scope, &delivery);
-	if (kept != NULL)
-		appendBinaryStringInfo(&body, VARDATA_ANY(kept), VARSIZE_ANY_EXHDR(kept));
-	else
-	{
-		LogEvent   *event = window_fetch(&delivery.place, CurrentMemoryContext);
-
-		if (event == NULL)
-			api_no_payload(id);
-		log_event_body(&body, event, &delivery.webhook_id);
-	}
+	api_load_delivery(&scope, id, &delivery, &deleted);
+	if (!listing_append_body(&delivery, &body))
+		api_no_payload(id);
 	api_leave(&scope);
 	converted = pg_any_to_server(body.data, body.len, PG_UTF8);
 	if (converted == body.data)
@@ -234,28 +180,43 @@ api_delivery_payload(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(converted));
 }
 
-/*
- * Reading the event's row, or the copies, keeps their tables from being
- * emptied until this transaction has ended.
- */
-static bool
-api_insert_pending(const ApiDelivery *delivery)
+/* A parameter of type bytea; null for NULL. */
+static ApiParameter
+api_bytes(const char *bytes, size_t len)
 {
-	ApiParameter parameters[] = {API_UUID(&delivery->webhook_id), API_UUID(&delivery->id)};
+	ApiParameter parameter = {BYTEAOID, (Datum) 0, bytes == NULL};
+
+	if (bytes != NULL)
+		parameter.value = PointerGetDatum(cstring_to_text_with_len(bytes, len));
+	return parameter;
+}
+
+/* False where it has a row already. */
+static bool
+api_insert_pending(const PendingDelivery *delivery)
+{
+	const PendingRow *row = &delivery->row;
+	bool		in_log = delivery->operation == 0;
+	ApiParameter parameters[] = {
+		API_UUID(&row->delivery_id), API_UUID(&row->webhook_id),
+		{XID8OID, FullTransactionIdGetDatum(row->place.xid), false},
+		API_INT(row->place.cid),
+		{INT8OID, Int64GetDatum(row->place.seq), false},
+		{INT8OID, Int64GetDatum(row->key_hash), false},
+		{INT8OID, Int64GetDatum(row->old_key_hash), false},
+		API_INT(row->attempts),
+		{CHAROID, CharGetDatum(delivery->operation), in_log},
+		{TIMESTAMPTZOID, TimestampTzGetDatum(delivery->captured_at), in_log},
+		API_TEXT(delivery->table_schema), API_TEXT(delivery->table_name),
+		api_bytes(delivery->record_key, delivery->record_key ? strlen(delivery->record_key) : 0),
+		api_bytes(delivery->body, delivery->body_len)
+	};
 
 	return api_execute("INSERT INTO fluxhooks_internal.pending (delivery_id, webhook_id, number, due_at,"
-					   " pending_since, xid, seq, key_hash, old_key_hash, cid, attempts, attempts_before,"
+					   " pending_since, xid, cid, seq, key_hash, old_key_hash, attempts, attempts_before,"
 					   " operation, captured_at, table_schema, table_name, record_key, body)"
-					   " SELECT d.id, d.webhook_id, nextval('fluxhooks_internal.pending_sequence'), now(), now(), d.xid, d.seq,"
-					   " coalesce(e.key_hash, 0), coalesce(e.old_key_hash, 0), d.cid, d.attempts, d.attempts,"
-					   " c.operation, c.captured_at, c.table_schema, c.table_name, c.record_key, c.body"
-					   " FROM fluxhooks_internal.delivery AS d"
-					   " LEFT JOIN fluxhooks_internal.event AS e"
-					   " ON e.xid = d.xid AND e.cid = d.cid AND e.seq = d.seq"
-					   " LEFT JOIN LATERAL (SELECT a.* FROM fluxhooks_internal.attempt AS a"
-					   "  WHERE e.id IS NULL AND a.webhook_id = d.webhook_id AND a.delivery_id = d.id"
-					   "  AND a.body IS NOT NULL LIMIT 1) AS c ON true"
-					   " WHERE d.webhook_id = $1 AND d.id = $2 AND (e.id IS NOT NULL OR c.body IS NOT NULL)"
+					   " VALUES ($1, $2, nextval('fluxhooks_internal.pending_sequence'), now(),"
+					   " now(), $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14)"
 					   " ON CONFLICT (delivery_id) DO NOTHING",
 					   parameters, lengthof(parameters)) > 0;
 }
@@ -266,20 +227,26 @@ api_redeliver(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = DatumGetUUIDP(api_argument(fcinfo, 0, "delivery_id"));
 	ApiScope	scope;
-	ApiDelivery delivery;
+	ListedDelivery delivery;
+	PendingDelivery again;
+	bool		deleted = false;
 
 	api_enter(&scope);
-	api_load_delivery(&scope, id, &delivery);
-	if (delivery.deleted)
+	api_load_delivery(&scope, id, &delivery, &deleted);
+	if (deleted)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the webhook of delivery \"%s\" was deleted", api_show_uuid(id))));
-	if (!delivery.pending && api_kept_body(&scope, &delivery) == NULL &&
-		window_fetch(&delivery.place, CurrentMemoryContext) == NULL)
+
+	/*
+	 * Reading the event's row, or the copies, keeps their tables from being
+	 * emptied until this transaction has ended.
+	 */
+	if (delivery.ended != NULL && !listing_make_pending(&delivery, &again))
 		api_no_payload(id);
 
 	/* nothing inserted: somebody else has just done so */
-	if (delivery.pending || !api_insert_pending(&delivery))
+	if (delivery.ended == NULL || !api_insert_pending(&again))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("delivery \"%s\" is pending already", api_show_uuid(id)),
@@ -305,6 +272,7 @@ api_make_template(const WebhookConfig *config)
 	int			size = JsonContainerSize(&config->headers->root);
 	const char **names = palloc((size + 1) * sizeof(char *));
 	const char **values = palloc((size + 1) * sizeof(char *));
+	RequestConfig request;
 	JsonbIterator *iterator = JsonbIteratorInit(&config->headers->root);
 	JsonbIteratorToken token;
 	JsonbValue	item;
@@ -317,8 +285,15 @@ api_make_template(const WebhookConfig *config)
 		else if (token == WJB_VALUE)
 			values[n++] = api_to_utf8(pnstrdup(item.val.string.val, item.val.string.len));
 	}
-	return request_template_make(api_to_utf8(config->url), api_to_utf8(config->secret),
-								 names, values, n, config->timeout_seconds);
+	request.url = api_to_utf8(config->url);
+	request.secret = api_to_utf8(config->secret);
+	request.old_secret = api_to_utf8(config->old_secret);
+	request.old_secret_expires_at = config->old_secret_expires_at;
+	request.n_headers = n;
+	request.header_names = names;
+	request.header_values = values;
+	request.timeout_seconds = config->timeout_seconds;
+	return request_template_make(&request);
 }
 
 /* Body of the sample, malloc'd as request_make wants it; NULL when memory is short. */
@@ -372,7 +347,7 @@ api_record_sample(const ApiWebhook *webhook, const pg_uuid_t *id, TimestampTz no
 static void
 api_send_sample(const ApiWebhook *webhook, const pg_uuid_t *id)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = id_time(id);
 	RequestTemplate *volatile template = NULL;
 	Request    *volatile request = NULL;
 
@@ -380,10 +355,12 @@ api_send_sample(const ApiWebhook *webhook, const pg_uuid_t *id)
 	{
 		HttpResult	result;
 		int			len;
-		char	   *body = api_sample_body(&webhook->id, now, &len);
+		char	   *body = NULL;
 
 		template = api_make_template(&webhook->config);
-		if (template != NULL && body != NULL)
+		if (template != NULL)
+			body = api_sample_body(&webhook->id, now, &len);
+		if (body != NULL)
 			request = request_make(template, payload_operation_name(OPERATION_TEST), id,
 								   body, len, now, NULL);
 		if (request == NULL)
@@ -423,27 +400,34 @@ api_test_webhook(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *webhook_id = DatumGetUUIDP(api_argument(fcinfo, 0, "webhook_id"));
 	pg_uuid_t	id;
-	ApiParameter parameters[] = {API_UUID(webhook_id), API_UUID(&id)};
 	ApiScope	scope;
 	ApiWebhook	webhook;
+	ListedDelivery delivery;
+	TupleDesc	desc;
 	Datum		result;
-	bool		isnull;
 
 	PreventCommandIfReadOnly("fluxhooks.test_webhook()");
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
 	api_enter(&scope);
 	api_load_webhook(&scope, webhook_id, false, false, &webhook);
 	api_check_not_paused();
 	api_leave(&scope);
 
-	queue_make_id(&id, GetCurrentTimestamp());
+	id_make(&id, GetCurrentTimestamp());
 	api_send_sample(&webhook, &id);
 	CommandCounterIncrement();
 
+	/* under a snapshot that sees what has just been recorded */
 	api_enter(&scope);
-	if (api_execute("SELECT d FROM fluxhooks.deliveries AS d WHERE d.webhook_id = $1 AND d.id = $2",
-					parameters, lengthof(parameters)) == 0)
+	MemoryContextSwitchTo(scope.context);
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
+	if (!listing_find_one(&id, webhook_id, 1, &delivery))
 		elog(ERROR, "could not find the delivery that was recorded");
-	result = api_datum(&scope, 0, 1, &isnull);
+	result = HeapTupleGetDatum(listing_form_row(&delivery, false, desc));
+	PopActiveSnapshot();
 	api_leave(&scope);
 	PG_RETURN_DATUM(result);
 }

@@ -1,15 +1,15 @@
 /*
  * api_pause.c
- *	  pause() and resume().
+ *	  pause(), resume() and take_over().
  *
  * A copied database (see copy.c) comes up paused.  There, resume() cancels
- * what was inherited, since the original sends it, before anything is sent.
+ * what was inherited, since the original sends it, before anything is sent;
+ * take_over() does not, since there is no original any more.
  */
 #include "postgres.h"
 
 #include <signal.h>
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -21,6 +21,8 @@
 #include "utils/xid8.h"
 
 #include "api.h"
+#include "copy.h"
+#include "id.h"
 #include "record.h"
 #include "shared.h"
 #include "wakeup.h"
@@ -28,6 +30,7 @@
 
 PG_FUNCTION_INFO_V1(api_pause);
 PG_FUNCTION_INFO_V1(api_resume);
+PG_FUNCTION_INFO_V1(api_take_over);
 
 #define CANCEL_BATCH	1000
 
@@ -125,13 +128,14 @@ api_describe_inherited(HeapTuple tuple, TupleDesc desc, PendingDelivery *deliver
 static void
 api_cancel_inherited(TimestampTz before)
 {
-	pg_uuid_t	id = api_lowest_id(before);
+	pg_uuid_t	id;
 	ApiParameter parameter = API_UUID(&id);
 	AttemptRow *attempts = palloc(CANCEL_BATCH * sizeof(AttemptRow));
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks inherited",
 												ALLOCSET_DEFAULT_SIZES);
 	Portal		portal;
 
+	id_lowest(&id, before);
 	portal = SPI_cursor_open_with_args(NULL, INHERITED, 1, &parameter.type, &parameter.value,
 									   NULL, true, 0);
 	for (;;)
@@ -170,18 +174,11 @@ api_cancel_inherited(TimestampTz before)
 static bool
 api_is_copy(TimestampTz *before)
 {
-	ApiParameter parameters[] = {
-		{INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false},
-		API_OID(MyDatabaseId)
-	};
 	bool		isnull;
 
-	if (api_execute("SELECT p.since FROM fluxhooks_internal.pause AS p WHERE p.copy"
-					" UNION ALL"
-					" SELECT timestamptz 'infinity' FROM fluxhooks_internal.instance AS i"
-					" WHERE i.system_identifier <> $1 OR i.database <> $2"
-					" ORDER BY 1 LIMIT 1",
-					parameters, lengthof(parameters)) == 0)
+	/* the worker may not have looked yet */
+	(void) copy_check();
+	if (api_execute("SELECT p.since FROM fluxhooks_internal.pause AS p WHERE p.copy", NULL, 0) == 0)
 		return false;
 	*before = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	return true;
@@ -190,26 +187,16 @@ api_is_copy(TimestampTz *before)
 static void
 api_settle_copy(TimestampTz before)
 {
-	ApiParameter parameters[] = {
-		{INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false},
-		API_OID(MyDatabaseId)
-	};
-
 	api_stop_worker();
 
 	/* one that sees what the worker did until it ended */
 	PushActiveSnapshot(GetLatestSnapshot());
 	api_cancel_inherited(before);
 	PopActiveSnapshot();
-	api_execute("DELETE FROM fluxhooks_internal.instance WHERE system_identifier <> $1 OR database <> $2",
-				parameters, lengthof(parameters));
-	api_execute("INSERT INTO fluxhooks_internal.instance (system_identifier, database) VALUES ($1, $2)"
-				" ON CONFLICT DO NOTHING", parameters, lengthof(parameters));
 }
 
-/* resume() RETURNS void */
-Datum
-api_resume(PG_FUNCTION_ARGS)
+static void
+api_end_pause(bool cancel_inherited)
 {
 	ApiScope	scope;
 	TimestampTz before;
@@ -217,9 +204,28 @@ api_resume(PG_FUNCTION_ARGS)
 	api_require_superuser("resume");
 	api_enter(&scope);
 	if (api_is_copy(&before))
-		api_settle_copy(before);
+	{
+		api_execute("SELECT fluxhooks_internal.enable_refusal()", NULL, 0);
+		if (cancel_inherited)
+			api_settle_copy(before);
+	}
 	api_execute("DELETE FROM fluxhooks_internal.pause", NULL, 0);
 	api_leave(&scope);
 	wakeup_recheck_at_commit();
+}
+
+/* resume() RETURNS void */
+Datum
+api_resume(PG_FUNCTION_ARGS)
+{
+	api_end_pause(true);
+	PG_RETURN_VOID();
+}
+
+/* take_over() RETURNS void */
+Datum
+api_take_over(PG_FUNCTION_ARGS)
+{
+	api_end_pause(false);
 	PG_RETURN_VOID();
 }

@@ -8,7 +8,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -21,7 +20,9 @@
 #include "api.h"
 #include "catalog.h"
 #include "compat.h"
+#include "guc.h"
 #include "reference.h"
+#include "secret.h"
 #include "shared.h"
 #include "trigger.h"
 
@@ -39,7 +40,7 @@ PG_FUNCTION_INFO_V1(api_webhook_id);
 #define WEBHOOK_ATTR_DELETED	16
 
 /* Advisory locks of SQL have 1 or 2 in this field, so none of them is ours. */
-#define NAME_LOCK_FIELD	0xF10C
+#define OWNER_LOCK_FIELD	0xF10C
 
 /*
  * The webhook of this owner and name, not deleted.  Reads what is committed
@@ -63,6 +64,7 @@ api_find_name(Oid owner, const char *name, pg_uuid_t *id)
 			reference_get_oid(heap_getattr(tuple, WEBHOOK_ATTR_OWNER, desc, &isnull)) != owner ||
 			strcmp(TextDatumGetCString(heap_getattr(tuple, WEBHOOK_ATTR_NAME, desc, &isnull)), name) != 0)
 			continue;
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the primary key */
 		*id = *DatumGetUUIDP(heap_getattr(tuple, WEBHOOK_ATTR_ID, desc, &isnull));
 		found = true;
 	}
@@ -72,17 +74,16 @@ api_find_name(Oid owner, const char *name, pg_uuid_t *id)
 }
 
 /*
- * Until the transaction ends, nobody else gives a webhook of this owner this
- * name.  A unique index would make a restore stop where owners are missing.
+ * Until the transaction ends, nobody else names a webhook of this owner or
+ * makes one.  A unique index would make a restore stop where owners are
+ * missing; and everybody sees locks, so that one on a name would tell it.
  */
 static void
-api_lock_name(Oid owner, const char *name)
+api_lock_owner(Oid owner)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, owner,
-						 DatumGetUInt32(hash_any((const unsigned char *) name, strlen(name))),
-						 NAME_LOCK_FIELD);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, owner, 0, OWNER_LOCK_FIELD);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
@@ -92,13 +93,57 @@ api_claim_name(Oid owner, const char *name, const pg_uuid_t *self)
 {
 	pg_uuid_t	holder;
 
-	api_lock_name(owner, name);
+	api_lock_owner(owner);
 	if (api_find_name(owner, name, &holder) &&
 		(self == NULL || memcmp(&holder, self, UUID_LEN) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("webhook \"%s\" already exists", name),
 				 errhint("Use fluxhooks.put_webhook() to create or update.")));
+}
+
+/*
+ * Limits
+ */
+
+/* With the owner locked. */
+static void
+api_check_role_limit(Oid owner)
+{
+	ApiParameter parameters[] = {API_OID(owner), API_INT(guc_max_webhooks_per_role)};
+
+	if (api_execute("SELECT FROM fluxhooks_internal.webhook AS w WHERE w.deleted_at IS NULL"
+					" AND fluxhooks_internal.reference_oid(w.owner) = $1 HAVING count(*) >= $2",
+					parameters, lengthof(parameters)) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("role \"%s\" has as many webhooks as a role may have",
+						GetUserNameFromId(owner, false)),
+				 errdetail("At most %d webhooks per role are allowed.", guc_max_webhooks_per_role),
+				 errhint("The limit is fluxhooks.max_webhooks_per_role, which a superuser can change, also for one role.")));
+}
+
+/* With the tables locked, before the webhook's own events are there. */
+static void
+api_check_table_limit(const ApiScope *scope, const Oid *tables, int n)
+{
+	Datum	   *datums = palloc(n * sizeof(Datum));
+	ApiParameter parameters[2] = {{OIDARRAYOID}, API_INT(guc_max_webhooks_per_table)};
+
+	for (int i = 0; i < n; i++)
+		datums[i] = ObjectIdGetDatum(tables[i]);
+	parameters[0].value = PointerGetDatum(construct_array(datums, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	if (api_execute("SELECT s.relation FROM (SELECT min(s.relation::text) AS relation"
+					" FROM fluxhooks_internal.subscription AS s"
+					" WHERE fluxhooks_internal.reference_oid(s.relation) = ANY ($1)"
+					" GROUP BY fluxhooks_internal.reference_oid(s.relation)"
+					" HAVING count(DISTINCT s.webhook_id) >= $2) AS s ORDER BY s.relation LIMIT 1",
+					parameters, lengthof(parameters)) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("table %s has as many webhooks as a table may have", api_text(scope, 0, 1)),
+				 errdetail("At most %d webhooks per table are allowed.", guc_max_webhooks_per_table),
+				 errhint("The limit is fluxhooks.max_webhooks_per_table, which a superuser can change.")));
 }
 
 /*
@@ -147,14 +192,25 @@ api_join_operations(const ConfigEvent *event)
 	return text.data;
 }
 
-static void
-api_insert_events(const pg_uuid_t *id, const WebhookConfig *config)
+static Oid *
+api_event_tables(const WebhookConfig *config, int n_more)
 {
-	Oid		   *tables = palloc(config->n_events * sizeof(Oid));
+	Oid		   *tables = palloc((config->n_events + n_more) * sizeof(Oid));
 
 	for (int i = 0; i < config->n_events; i++)
 		tables[i] = config->events[i].relid;
+	return tables;
+}
+
+static void
+api_insert_events(const ApiScope *scope, const pg_uuid_t *id, const WebhookConfig *config)
+{
+	Oid		   *tables = api_event_tables(config, 0);
+
+	api_for_tables(tables, config->n_events, trigger_reserve);
+	trigger_reserve_to_install(tables, config->n_events);
 	api_for_tables(tables, config->n_events, trigger_install);
+	api_check_table_limit(scope, tables, config->n_events);
 
 	for (int i = 0; i < config->n_events; i++)
 	{
@@ -216,12 +272,17 @@ static bool
 api_replace_events(const ApiScope *scope, const pg_uuid_t *id, const WebhookConfig *config)
 {
 	Oid		   *old;
+	Oid		   *tables;
 	int			n;
 
 	if (config->events == NULL || api_same_events(scope, id, config))
 		return false;
 	n = api_delete_events(scope, id, &old);
-	api_insert_events(id, config);
+	tables = api_event_tables(config, n);
+	memcpy(tables + config->n_events, old, n * sizeof(Oid));
+	api_for_tables(tables, config->n_events + n, trigger_reserve);
+	api_insert_events(scope, id, config);
+	trigger_reserve_to_remove(old, n);
 	api_for_tables(old, n, trigger_remove);
 	return true;
 }
@@ -230,21 +291,20 @@ api_replace_events(const ApiScope *scope, const pg_uuid_t *id, const WebhookConf
  * Create and change
  */
 
-#define WEBHOOK_PARAMETERS	10
+#define WEBHOOK_PARAMETERS	8
 
+/* All but what secret_write stores. */
 static void
 api_bind_config(const WebhookConfig *config, ApiParameter parameters[WEBHOOK_PARAMETERS])
 {
 	parameters[0] = API_TEXT(config->name);
 	parameters[1] = API_TEXT(config->description);
 	parameters[2] = API_TEXT(config->url);
-	parameters[3] = API_TEXT(config->secret);
-	parameters[4] = API_BOOL(config->enabled);
-	parameters[5] = API_JSONB(config->headers);
-	parameters[6] = API_INT(config->max_retries);
-	parameters[7] = API_INT(config->timeout_seconds);
-	parameters[8] = API_INT(config->retry_backoff_seconds);
-	parameters[9] = API_JSONB(config->options);
+	parameters[3] = API_BOOL(config->enabled);
+	parameters[4] = API_INT(config->max_retries);
+	parameters[5] = API_INT(config->timeout_seconds);
+	parameters[6] = API_INT(config->retry_backoff_seconds);
+	parameters[7] = API_JSONB(config->options);
 }
 
 /* Inside a scope, with the name claimed. */
@@ -257,14 +317,15 @@ api_insert_webhook(const ApiScope *scope, const WebhookConfig *config)
 
 	api_bind_config(config, parameters);
 	parameters[WEBHOOK_PARAMETERS] = API_OID(scope->caller);
-	api_execute("INSERT INTO fluxhooks_internal.webhook (id, name, description, url, secret, enabled,"
+	api_execute("INSERT INTO fluxhooks_internal.webhook (id, name, description, url, enabled,"
 				" headers, max_retries, timeout_seconds, retry_backoff_seconds, options, owner,"
 				" created_at, updated_at)"
-				" VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-				" fluxhooks_internal.role_reference($11), now(), now()) RETURNING id",
+				" VALUES (gen_random_uuid(), $1, $2, $3, $4, '{}', $5, $6, $7, $8,"
+				" fluxhooks_internal.role_reference($9), now(), now()) RETURNING id",
 				parameters, lengthof(parameters));
 	id = *DatumGetUUIDP(api_datum(scope, 0, 1, &isnull));
-	api_insert_events(&id, config);
+	secret_write(&id, config);
+	api_insert_events(scope, &id, config);
 	return id;
 }
 
@@ -288,6 +349,7 @@ api_create(const WebhookConfig *config)
 	config_check_complete(config);
 	api_enter(&scope);
 	api_claim_name(scope.caller, config->name, NULL);
+	api_check_role_limit(scope.caller);
 	*id = api_insert_webhook(&scope, config);
 	api_leave(&scope);
 	api_remark(config);
@@ -338,6 +400,8 @@ api_find_lost_tables(const ApiScope *scope, const pg_uuid_t *id)
 	}
 	if (n == 0)
 		return false;
+	api_for_tables(tables, n, trigger_reserve);
+	trigger_reserve_to_install(tables, n);
 	api_for_tables(tables, n, trigger_install);
 	for (int i = 0; i < n; i++)
 	{
@@ -354,31 +418,41 @@ api_find_lost_tables(const ApiScope *scope, const pg_uuid_t *id)
 
 /* Change a webhook that was loaded with a lock, inside the same transaction. */
 static void
-api_change(const ApiWebhook *webhook, Jsonb *changes)
+api_change(const ApiWebhook *webhook, Jsonb *changes, bool lift_pause)
 {
 	ApiWebhook	changed = *webhook;
 	ApiScope	scope;
-	ApiParameter parameters[WEBHOOK_PARAMETERS + 2];
+	ApiParameter parameters[WEBHOOK_PARAMETERS + 3];
 	bool		touched;
 
 	config_set_all(&changed.config, changes);
+	/* a secret that was given, rather than rotated to, is the only one */
+	if (changed.config.secret == NULL || webhook->config.secret == NULL ||
+		strcmp(changed.config.secret, webhook->config.secret) != 0)
+		changed.config.old_secret = NULL;
 	api_enter(&scope);
 	if (strcmp(changed.config.name, webhook->config.name) != 0)
 		api_claim_name(webhook->owner, changed.config.name, &webhook->id);
 	touched = api_replace_events(&scope, &webhook->id, &changed.config);
 	touched |= api_find_lost_tables(&scope, &webhook->id);
 	touched |= api_find_lost_owner(&scope, &changed);
+	if (secret_differs(&changed.config, &webhook->config))
+	{
+		secret_write(&webhook->id, &changed.config);
+		touched = true;
+	}
 
 	api_bind_config(&changed.config, parameters);
 	parameters[WEBHOOK_PARAMETERS] = API_UUID(&webhook->id);
 	parameters[WEBHOOK_PARAMETERS + 1] = API_BOOL(touched);
+	parameters[WEBHOOK_PARAMETERS + 2] = API_BOOL(lift_pause);
 	api_execute("UPDATE fluxhooks_internal.webhook"
-				" SET name = $1, description = $2, url = $3, secret = $4, enabled = $5, headers = $6,"
-				" max_retries = $7, timeout_seconds = $8, retry_backoff_seconds = $9, options = $10,"
-				" updated_at = now()"
-				" WHERE id = $11 AND ($12 OR (name, description, url, secret, enabled, headers,"
+				" SET name = $1, description = $2, url = $3, enabled = $4,"
+				" max_retries = $5, timeout_seconds = $6, retry_backoff_seconds = $7, options = $8,"
+				" updated_at = now(), paused_reason = CASE WHEN $11 THEN NULL ELSE paused_reason END"
+				" WHERE id = $9 AND ($10 OR ($11 AND paused_reason IS NOT NULL) OR (name, description, url, enabled,"
 				" max_retries, timeout_seconds, retry_backoff_seconds, options)"
-				" IS DISTINCT FROM ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10))",
+				" IS DISTINCT FROM ($1, $2, $3, $4, $5, $6, $7, $8))",
 				parameters, lengthof(parameters));
 	api_leave(&scope);
 
@@ -407,19 +481,7 @@ api_json_value(Jsonb *jsonb)
 static void
 api_set_text(WebhookConfig *config, const char *key, FunctionCallInfo fcinfo, int number)
 {
-	JsonbValue	value;
-	char	   *string;
-
-	if (PG_ARGISNULL(number))
-	{
-		config_set(config, key, NULL);
-		return;
-	}
-	string = TextDatumGetCString(PG_GETARG_DATUM(number));
-	value.type = jbvString;
-	value.val.string.val = string;
-	value.val.string.len = strlen(string);
-	config_set(config, key, &value);
+	config_set_text(config, key, PG_ARGISNULL(number) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(number)));
 }
 
 static void
@@ -490,21 +552,42 @@ api_put_webhook(PG_FUNCTION_ARGS)
 	WebhookConfig config;
 	ApiScope	scope;
 	ApiWebhook	webhook;
+	bool		found;
 
 	config_set_defaults(&config);
 	config_set_all(&config, given);
 	config_check_name(&config);
 	api_enter(&scope);
-	api_lock_name(scope.caller, config.name);
-	if (!api_find_name(scope.caller, config.name, id))
+	api_lock_owner(scope.caller);
+	found = api_find_name(scope.caller, config.name, id);
+	if (found && !api_find_webhook(&scope, id, true, false, &webhook))
 	{
-		api_leave(&scope);
-		PG_RETURN_DATUM(api_create(&config));
+		/* one deleted while its row was waited for leaves the name free */
+		found = api_find_name(scope.caller, config.name, id);
+		if (found)
+			api_load_webhook(&scope, id, true, false, &webhook);
 	}
-	api_load_webhook(&scope, id, true, false, &webhook);
 	api_leave(&scope);
-	api_change(&webhook, given);
+	if (!found)
+		PG_RETURN_DATUM(api_create(&config));
+	api_change(&webhook, given, false);
 	PG_RETURN_UUID_P(id);
+}
+
+static JsonbValue *
+api_get_key(Jsonb *object, const char *key)
+{
+	return JB_ROOT_IS_OBJECT(object) ?
+		getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL) : NULL;
+}
+
+/* {"enabled": true} is what resumes a webhook that was paused, beside what it says. */
+static bool
+api_says_enabled(Jsonb *changes)
+{
+	JsonbValue *value = api_get_key(changes, "enabled");
+
+	return value != NULL && value->type == jbvBool && value->val.boolean;
 }
 
 /* update_webhook(webhook_id uuid, changes jsonb) RETURNS void */
@@ -517,16 +600,22 @@ api_update_webhook(PG_FUNCTION_ARGS)
 	ApiWebhook	webhook;
 
 	api_enter(&scope);
+	if (api_get_key(changes, "name") != NULL)
+	{
+		/* names are locked before rows, as put_webhook does */
+		api_load_webhook(&scope, id, false, false, &webhook);
+		api_lock_owner(webhook.owner);
+	}
 	api_load_webhook(&scope, id, true, false, &webhook);
 	api_leave(&scope);
-	api_change(&webhook, changes);
+	api_change(&webhook, changes, api_says_enabled(changes));
 	PG_RETURN_VOID();
 }
 
 /*
  * delete_webhook(webhook_id uuid) RETURNS void
  *
- * The row stays, without its secret, for as long as there are deliveries to
+ * The row stays, without its secrets, for as long as there are deliveries to
  * look at; the worker cancels what is pending, and removes it in the end.
  */
 Datum
@@ -542,9 +631,14 @@ api_delete_webhook(PG_FUNCTION_ARGS)
 	api_enter(&scope);
 	api_load_webhook(&scope, id, true, false, &webhook);
 	n = api_delete_events(&scope, id, &tables);
+	api_for_tables(tables, n, trigger_reserve);
+	trigger_reserve_to_remove(tables, n);
 	api_for_tables(tables, n, trigger_remove);
+	api_execute("DELETE FROM fluxhooks_internal.webhook_stat WHERE webhook_id = $1", &parameter, 1);
 	api_execute("UPDATE fluxhooks_internal.webhook"
-				" SET deleted_at = now(), updated_at = now(), secret = NULL WHERE id = $1", &parameter, 1);
+				" SET deleted_at = now(), updated_at = now(), secret = NULL,"
+				" old_secret = NULL, old_secret_expires_at = NULL, headers = '{}' WHERE id = $1",
+				&parameter, 1);
 	api_leave(&scope);
 	PG_RETURN_VOID();
 }

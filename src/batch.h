@@ -8,6 +8,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "cursor.h"
+
 /* What a batch found. */
 typedef enum BatchResult
 {
@@ -37,8 +39,15 @@ extern void batch_abort(void);
 /* May deliveries be started at all (fluxhooks.delivery, pause())? */
 extern bool batch_sending(void);
 
-/* The latch was set: there may be new events. */
-extern void batch_wake(void);
+/* None will be: from now on a batch only records. */
+extern void batch_stop(void);
+
+/*
+ * What has been read: everything that reached->last sees, and of the window up
+ * to next (NULL: there is none) the events up to position.  What checked sees may
+ * have been settled by a former worker.  False before anything has been.
+ */
+extern bool batch_reached(Cursor *reached, const LogSnapshot **checked);
 
 /* Somebody else changed pending, pause or the configuration. */
 extern void batch_set_stale(void);

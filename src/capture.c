@@ -10,6 +10,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "commands/trigger.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -35,6 +37,8 @@ typedef struct RowChange
 /*
  * The command that made the change: order within a transaction.  The order in
  * which triggers fire is another one as soon as a trigger writes by itself.
+ * Tuples of foreign partitions, or of another access method than heap, do not say:
+ * theirs counts as made when its trigger fires.
  */
 static void
 capture_describe(const TriggerData *trigdata, RowChange *change)
@@ -63,13 +67,18 @@ capture_describe(const TriggerData *trigdata, RowChange *change)
 		change->oldtuple = trigdata->tg_trigtuple;
 		change->cid = HeapTupleHeaderGetCmax(change->oldtuple->t_data);
 	}
+	if (trigdata->tg_relation->rd_rel->relam != HEAP_TABLE_AM_OID)
+		change->cid = GetCurrentCommandId(false);
 }
 
 static void
-capture_for_group(const SubscriptionGroup *group, const RowChange *change)
+capture_for_group(const Subscription *subscription, int i, const RowChange *change)
 {
+	const SubscriptionGroup *group = &subscription->groups[i];
 	QueueEvent	event;
 
+	event.source = subscription->number;
+	event.group = i;
 	event.operation = change->operation;
 	event.cid = change->cid;
 	event.captured_at = GetCurrentTimestamp();
@@ -110,7 +119,7 @@ capture_trigger(PG_FUNCTION_ARGS)
 	for (int i = 0; i < subscription->n_groups; i++)
 	{
 		if (subscription->groups[i].webhooks[change.listen] != (Datum) 0)
-			capture_for_group(&subscription->groups[i], &change);
+			capture_for_group(subscription, i, &change);
 	}
 	PG_RETURN_POINTER(NULL);
 }

@@ -14,6 +14,8 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -22,6 +24,7 @@
 #include "catalog.h"
 
 static Catalog catalog;
+static Oid	ring_tables[RING_KINDS][RING_SLOTS];	/* 0: not asked for yet */
 static bool catalog_valid = false;
 static uint64 catalog_invalidations = 0;
 
@@ -59,18 +62,23 @@ catalog_extension_owner(Oid extension)
 	return owner;
 }
 
-static void
-catalog_find_ring(const char *kind, Oid *tables, Oid *indexes)
+static Oid
+catalog_find_ring(int kind, int slot)
 {
-	for (int slot = 0; slot < RING_SLOTS; slot++)
-	{
-		char		name[NAMEDATALEN];
+	static const char *const kinds[RING_KINDS] = {"event", "attempt", "cursor"};
+	char		name[NAMEDATALEN];
 
-		snprintf(name, sizeof(name), "%s_%d", kind, slot);
-		tables[slot] = get_relname_relid(name, catalog.schema);
-		snprintf(name, sizeof(name), "%s_%d_idx", kind, slot);
-		indexes[slot] = get_relname_relid(name, catalog.schema);
-	}
+	snprintf(name, sizeof(name), "%s_%d", kinds[kind], slot);
+	return get_relname_relid(name, catalog_require()->schema);
+}
+
+Oid
+catalog_ring_table(int kind, int slot)
+{
+	(void) catalog_require();
+	if (!OidIsValid(ring_tables[kind][slot]))
+		ring_tables[kind][slot] = catalog_find_ring(kind, slot);
+	return ring_tables[kind][slot];
 }
 
 static bool
@@ -83,20 +91,18 @@ catalog_find(void)
 	if (!OidIsValid(catalog.schema) ||
 		getExtensionOfObject(NamespaceRelationId, catalog.schema) != catalog.extension)
 		return false;
+	catalog.user_schema = get_namespace_oid(FLUXHOOKS_SCHEMA, true);
 	catalog.owner = catalog_extension_owner(catalog.extension);
 	catalog.webhook = get_relname_relid("webhook", catalog.schema);
 	catalog.subscription = get_relname_relid("subscription", catalog.schema);
 	catalog.ring = get_relname_relid("ring", catalog.schema);
 	catalog.pending = get_relname_relid("pending", catalog.schema);
-	catalog.pending_pkey = get_relname_relid("pending_pkey", catalog.schema);
 	catalog.instance = get_relname_relid("instance", catalog.schema);
 	catalog.pause = get_relname_relid("pause", catalog.schema);
 	catalog.event_sequence = get_relname_relid("event_sequence", catalog.schema);
-	catalog_find_ring("event", catalog.event, catalog.event_index);
-	catalog_find_ring("attempt", catalog.attempt, catalog.attempt_index);
-	catalog_find_ring("cursor", catalog.cursor, catalog.cursor_index);
-	return OidIsValid(catalog.owner) && OidIsValid(catalog.webhook) &&
-		OidIsValid(catalog.event_sequence) && OidIsValid(catalog.cursor_index[RING_SLOTS - 1]);
+	memset(ring_tables, 0, sizeof(ring_tables));
+	return OidIsValid(catalog.owner) && OidIsValid(catalog.user_schema) && OidIsValid(catalog.webhook) &&
+		OidIsValid(catalog.event_sequence) && OidIsValid(get_relname_relid("cursor_9_idx", catalog.schema));
 }
 
 const Catalog *
@@ -111,6 +117,27 @@ catalog_get(void)
 		catalog_valid = (before == catalog_invalidations);
 	}
 	return &catalog;
+}
+
+const Catalog *
+catalog_lock(void)
+{
+	const Catalog *found;
+	Oid			locked = InvalidOid;
+
+	/* it may be dropped, even made anew, while the lock is waited for */
+	while ((found = catalog_get()) != NULL && found->webhook != locked)
+	{
+		locked = found->webhook;
+		LockRelationOid(locked, AccessShareLock);
+	}
+	return found;
+}
+
+void
+catalog_lock_to_drop(void)
+{
+	LockRelationOid(catalog_require()->webhook, AccessExclusiveLock);
 }
 
 const Catalog *

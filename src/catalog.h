@@ -12,26 +12,21 @@
 #define FLUXHOOKS_TRIGGER	"fluxhooks_capture"
 
 #define RING_SLOTS	10			/* rows of fluxhooks_internal.ring */
+#define RING_KINDS	3
 
 typedef struct Catalog
 {
 	Oid			extension;
 	Oid			schema;			/* fluxhooks_internal */
+	Oid			user_schema;	/* fluxhooks */
 	Oid			owner;			/* of the extension: whose rights its own SQL has */
 	Oid			webhook;
 	Oid			subscription;
 	Oid			ring;
 	Oid			pending;
-	Oid			pending_pkey;
 	Oid			instance;
 	Oid			pause;
 	Oid			event_sequence;
-	Oid			event[RING_SLOTS];
-	Oid			event_index[RING_SLOTS];
-	Oid			attempt[RING_SLOTS];
-	Oid			attempt_index[RING_SLOTS];
-	Oid			cursor[RING_SLOTS];
-	Oid			cursor_index[RING_SLOTS];
 } Catalog;
 
 /*
@@ -44,6 +39,23 @@ extern const Catalog *catalog_get(void);
 
 /* The same, or an error (55000) where the extension is not installed. */
 extern const Catalog *catalog_require(void);
+
+/*
+ * The table of a ring (kind: as in ring.h) in a slot.  Most sessions meet few of
+ * them, so each is looked up when it is first asked for.
+ */
+extern Oid	catalog_ring_table(int kind, int slot);
+
+/*
+ * The worker's, at the beginning of each transaction: the same as catalog_get,
+ * with the extension locked against DROP EXTENSION until the transaction ends.
+ * DROP EXTENSION takes that lock before any other, as the worker does, so that
+ * neither waits for the other with locks that the other wants.
+ */
+extern const Catalog *catalog_lock(void);
+
+/* Before DROP EXTENSION: wait for the worker's transaction, and keep the next one off. */
+extern void catalog_lock_to_drop(void);
 
 extern void catalog_init(void);
 

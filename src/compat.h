@@ -18,15 +18,22 @@
 #include "common/pg_prng.h"
 #endif
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/nodes.h"
+#if PG_VERSION_NUM >= 180000
+#include "rewrite/rewriteHandler.h"
+#endif
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #if PG_VERSION_NUM >= 140000
 #include "utils/multirangetypes.h"
 #endif
@@ -35,6 +42,50 @@
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
+#if PG_VERSION_NUM >= 140000
+#include "utils/wait_event.h"
+#else
+#include "pgstat.h"
+#endif
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"				/* was part of postgres.h */
+#endif
+
+/* 14 renamed money, and wants it said that a hash table's keys are strings. */
+#if PG_VERSION_NUM < 140000
+#define MONEYOID		CASHOID
+#define HASH_STRINGS	0
+#endif
+
+/* What ends a DETACH PARTITION CONCURRENTLY that was broken off; new in 14. */
+#if PG_VERSION_NUM >= 140000
+#define COMPAT_DETACH_FINALIZE	AT_DetachPartitionFinalize
+#else
+#define COMPAT_DETACH_FINALIZE	AT_DetachPartition
+#endif
+
+/* Write a number in decimal with a NUL behind it; the length.  14 made it known. */
+static inline int
+compat_ltoa(int32 value, char *out)
+{
+#if PG_VERSION_NUM >= 140000
+	return pg_ltoa(value, out);
+#else
+	pg_ltoa(value, out);
+	return strlen(out);
+#endif
+}
+
+static inline int
+compat_lltoa(int64 value, char *out)
+{
+#if PG_VERSION_NUM >= 140000
+	return pg_lltoa(value, out);
+#else
+	pg_lltoa(value, out);
+	return strlen(out);
+#endif
+}
 
 /* 15 renamed EmitWarningsOnPlaceholders and made the prefix reserved. */
 static inline void
@@ -119,6 +170,17 @@ compat_latest_completed_xid(void)
 	return xid;
 }
 
+/* The oldest transaction that the commit log knows of, under XactTruncationLock.  17 renamed the struct. */
+static inline TransactionId
+compat_oldest_clog_xid(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return TransamVariables->oldestClogXid;
+#else
+	return ShmemVariableCache->oldestClogXid;
+#endif
+}
+
 /* 16 replaced the functions for one class of object each. */
 static inline bool
 compat_class_ownercheck(Oid relid, Oid role)
@@ -130,37 +192,85 @@ compat_class_ownercheck(Oid relid, Oid role)
 #endif
 }
 
+static inline bool
+compat_uses_schema(Oid schema, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK;
+#else
+	return pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK;
+#endif
+}
+
+static inline bool
+compat_executes(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+/*
+ * Convert one character of UTF-8; false where the encoding lacks it.  14 added
+ * conversions that report where they stopped; before, they raise an error, and
+ * as they touch nothing, catching it takes no subtransaction.
+ */
+static inline bool
+compat_character_to_server(Oid conversion, int server, const unsigned char *in, int len, unsigned char *out)
+{
+#if PG_VERSION_NUM >= 140000
+	return pg_do_encoding_conversion_buf(conversion, PG_UTF8, server, unconstify(unsigned char *, in), len,
+										 out, MAX_CONVERSION_GROWTH * 4 + 1, true) == len;
+#else
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile bool converted = true;
+
+	PG_TRY();
+	{
+		OidFunctionCall5(conversion, Int32GetDatum(PG_UTF8), Int32GetDatum(server),
+						 CStringGetDatum((const char *) in), CStringGetDatum((char *) out), Int32GetDatum(len));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		converted = false;
+	}
+	PG_END_TRY();
+	return converted;
+#endif
+}
+
 /*
  * Valid UTF-8 in the database's encoding, palloc'd; a character that this
- * lacks becomes "?".  14 added conversions that report where they stopped.
+ * lacks becomes "?".
  */
 static inline char *
 compat_utf8_to_server(const char *utf8, size_t len)
 {
 	int			server = GetDatabaseEncoding();
+	Oid			conversion;
 	StringInfoData out;
 	const unsigned char *p = (const unsigned char *) utf8;
 	const unsigned char *end = p + len;
 
 	if (server == PG_UTF8 || server == PG_SQL_ASCII)
 		return pnstrdup(utf8, len);
+	conversion = FindDefaultConversionProc(PG_UTF8, server);
 	initStringInfo(&out);
 	while (p < end)
 	{
 		int			n = pg_utf_mblen(p);
-#if PG_VERSION_NUM >= 140000
-		Oid			proc = FindDefaultConversionProc(PG_UTF8, server);
 		unsigned char one[MAX_CONVERSION_GROWTH * 4 + 1];
 
-		if (OidIsValid(proc) &&
-			pg_do_encoding_conversion_buf(proc, PG_UTF8, server, unconstify(unsigned char *, p), n,
-										  one, sizeof(one), true) == n)
+		if (n == 1 && *p != '\0')
+			appendStringInfoChar(&out, *p);
+		else if (OidIsValid(conversion) && compat_character_to_server(conversion, server, p, n, one))
 			appendStringInfoString(&out, (char *) one);
 		else
 			appendStringInfoChar(&out, '?');
-#else
-		appendStringInfoChar(&out, n == 1 ? *p : '?');
-#endif
 		p += n;
 	}
 	return out.data;
@@ -246,6 +356,17 @@ compat_is_virtual(Form_pg_attribute attribute)
 #endif
 }
 
+/* What one is computed from, over the table's columns; NULL before 18. */
+static inline Node *
+compat_generation_expression(Relation rel, AttrNumber attnum)
+{
+#if PG_VERSION_NUM >= 180000
+	return build_generation_expression(rel, attnum);
+#else
+	return NULL;
+#endif
+}
+
 /*
  * 15 wants shared memory requested from a hook; returns the hook to call
  * first.  Before, it was requested there and then.
@@ -316,6 +437,19 @@ compat_create_wait_event_set(int n_events)
 	return CreateWaitEventSet(NULL, n_events);
 #else
 	return CreateWaitEventSet(TopMemoryContext, n_events);
+#endif
+}
+
+/* 17 gave extensions wait events with names of their own; cache is 0 at first. */
+static inline uint32
+compat_wait_event(uint32 *cache, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*cache == 0)
+		*cache = WaitEventExtensionNew(name);
+	return *cache;
+#else
+	return PG_WAIT_EXTENSION;
 #endif
 }
 

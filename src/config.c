@@ -25,20 +25,24 @@
 #include "utils/varlena.h"
 
 #include "address.h"
+#include "breaker.h"
 #include "catalog.h"
 #include "compat.h"
 #include "config.h"
 #include "guc.h"
-#include "http.h"
+#include "header.h"
+#include "http_url.h"
+#include "right.h"
 
 #define NAME_MAX_BYTES			255
 #define DESCRIPTION_MAX_BYTES	8192
 #define URL_MAX_BYTES			2048
 #define SECRET_MAX_BYTES		1024
-#define HEADERS_MAX				64
 #define HEADER_NAME_MAX_BYTES	256
 #define HEADER_VALUE_MAX_BYTES	8192
-#define EVENTS_MAX				1000
+#define BREAKER_FAILURES_MAX		1000
+#define BREAKER_PROBE_SECONDS_MAX	3600
+#define PAUSE_AFTER_SECONDS_MAX		(365 * 24 * 3600)
 #define SHOWN_BYTES				100
 
 static const char *const operation_names[CONFIG_OPERATIONS] = {"INSERT", "UPDATE", "DELETE"};
@@ -99,13 +103,15 @@ config_reject(const char *place, const JsonbValue *value, const char *message, c
 			 hint ? errhint("%s", hint) : 0));
 }
 
+/* setting: that a superuser can change; NULL where the limit is fixed. */
 COMPAT_NORETURN static void
-config_reject_limit(const char *place, const char *message)
+config_reject_limit(const char *place, const char *message, const char *setting)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg_internal("%s", message),
-			 errdetail_internal("%s", place)));
+			 errdetail_internal("%s", place),
+			 setting ? errhint("The limit is %s, which a superuser can change.", setting) : 0));
 }
 
 /*
@@ -119,7 +125,7 @@ config_string(const char *place, const JsonbValue *value, int max_bytes, bool sh
 	if (value->type != jbvString)
 		config_reject(place, shown ? value : NULL, psprintf("%s must be a string", place), NULL);
 	if (value->val.string.len > max_bytes)
-		config_reject_limit(place, psprintf("%s is longer than %d bytes", place, max_bytes));
+		config_reject_limit(place, psprintf("%s is longer than %d bytes", place, max_bytes), NULL);
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
@@ -141,17 +147,6 @@ config_integer(const char *place, const JsonbValue *value, int min, int max)
 	return DatumGetInt32(DirectFunctionCall1(numeric_int4, number));
 }
 
-static bool
-config_has_control_characters(const char *text)
-{
-	for (; *text; text++)
-	{
-		if ((unsigned char) *text < ' ' || *text == 0x7f)
-			return true;
-	}
-	return false;
-}
-
 static void
 config_set_name(WebhookConfig *config, const JsonbValue *value)
 {
@@ -160,7 +155,7 @@ config_set_name(WebhookConfig *config, const JsonbValue *value)
 	config->name = config_string("name", value, NAME_MAX_BYTES, true);
 	if (strspn(config->name, " ") == strlen(config->name))
 		config_reject("name", value, "name must not be empty", NULL);
-	if (config_has_control_characters(config->name))
+	if (header_has_control(config->name))
 		config_reject("name", value, "name must not contain control characters", NULL);
 }
 
@@ -175,15 +170,11 @@ static void
 config_set_url(WebhookConfig *config, const JsonbValue *value)
 {
 	HttpUrl		url;
-	char	   *slashes;
 
 	if (value == NULL)
 		config_reject("url", NULL, "url must not be null", NULL);
 	config->url = config_string("url", value, URL_MAX_BYTES, false);
-
-	/* libcurl takes http:///path for http://path/ */
-	slashes = strstr(config->url, "://");
-	switch (slashes != NULL && slashes[3] == '/' ? HTTP_URL_NO_HOST : http_url_parse(config->url, &url))
+	switch (http_url_parse(config->url, &url))
 	{
 		case HTTP_URL_OK:
 			break;
@@ -241,37 +232,76 @@ config_set_retry_backoff_seconds(WebhookConfig *config, const JsonbValue *value)
 }
 
 /*
- * Headers
+ * Options: what has no column of its own.  Only keys that were set are stored.
  */
 
-static bool
-config_is_token(const char *text)
+/* Set a key of options, or with json NULL take it out. */
+static void
+config_set_option(WebhookConfig *config, const char *key, const char *json)
 {
-	return text[0] != '\0' &&
-		strspn(text, "!#$%&'*+-.^_`|~0123456789"
-			   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == strlen(text);
+	Datum		options = DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(config->options),
+											  CStringGetTextDatum(key));
+
+	if (json != NULL)
+		options = DirectFunctionCall2(jsonb_concat, options,
+									  DirectFunctionCall1(jsonb_in,
+														  CStringGetDatum(psprintf("{\"%s\": %s}", key, json))));
+	config->options = DatumGetJsonbP(options);
 }
 
-/* Those that belong to the request itself; an ending "-" stands for all that begin so. */
-static bool
-config_is_reserved(const char *name)
+static void
+config_set_pause_after_seconds(WebhookConfig *config, const JsonbValue *value)
 {
-	static const char *const reserved[] = {
-		"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
-		"Trailer", "Upgrade", "Content-Type", "User-Agent", "Proxy-", "X-Fluxbase-", "webhook-"
-	};
+	config_set_option(config, "pause_after_seconds", value == NULL ? NULL :
+					  psprintf("%d", config_integer("pause_after_seconds", value, 0, PAUSE_AFTER_SECONDS_MAX)));
+}
 
-	for (int i = 0; i < lengthof(reserved); i++)
+/* An object of failures and probe_seconds, each with a default; or whether there is a breaker at all. */
+static void
+config_set_circuit_breaker(WebhookConfig *config, const JsonbValue *value)
+{
+	int			failures = BREAKER_FAILURES;
+	int			probe_seconds = BREAKER_PROBE_SECONDS;
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	const char *key = "";
+
+	if (value == NULL || value->type == jbvBool)
 	{
-		size_t		len = strlen(reserved[i]);
-
-		if (reserved[i][len - 1] == '-' ?
-			pg_strncasecmp(name, reserved[i], len) == 0 :
-			pg_strcasecmp(name, reserved[i]) == 0)
-			return true;
+		config_set_option(config, "circuit_breaker",
+						  value == NULL || value->val.boolean ? NULL : "false");
+		return;
 	}
-	return false;
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		config_reject("circuit_breaker", value, "circuit_breaker must be an object, true or false",
+					  "Write {\"failures\": 10, \"probe_seconds\": 30}, or false for none.");
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			key = pnstrdup(item.val.string.val, item.val.string.len);
+			if (strcmp(key, "failures") != 0 && strcmp(key, "probe_seconds") != 0)
+				config_reject(psprintf("circuit_breaker.%s", config_show(&item)), NULL,
+							  psprintf("unknown key %s in circuit_breaker", config_show(&item)),
+							  "Its keys are failures and probe_seconds.");
+		}
+		else if (token == WJB_VALUE && item.type != jbvNull)
+		{
+			if (strcmp(key, "failures") == 0)
+				failures = config_integer("circuit_breaker.failures", &item, 1, BREAKER_FAILURES_MAX);
+			else
+				probe_seconds = config_integer("circuit_breaker.probe_seconds", &item, 1, BREAKER_PROBE_SECONDS_MAX);
+		}
+	}
+	config_set_option(config, "circuit_breaker",
+					  psprintf("{\"failures\": %d, \"probe_seconds\": %d}", failures, probe_seconds));
 }
+
+/*
+ * Headers
+ */
 
 static void
 config_check_header(const char *name, const JsonbValue *value)
@@ -285,26 +315,27 @@ config_check_header(const char *name, const JsonbValue *value)
 	place = psprintf("headers[%s]", config_show(&shown));
 
 	if (strlen(name) > HEADER_NAME_MAX_BYTES)
-		config_reject_limit(place, psprintf("header name is longer than %d bytes", HEADER_NAME_MAX_BYTES));
-	if (!config_is_token(name))
+		config_reject_limit(place, psprintf("header name is longer than %d bytes", HEADER_NAME_MAX_BYTES), NULL);
+	if (!header_name_valid(name))
 		config_reject(place, NULL, "header name contains characters that HTTP does not allow",
 					  "Letters, digits and hyphens are safe.");
-	if (config_is_reserved(name))
+	if (header_name_reserved(name))
 		config_reject(place, NULL, psprintf("header \"%s\" is reserved", name),
 					  "fluxhooks and HTTP set this header themselves.");
 	if (value->type != jbvString)
 		config_reject(place, NULL, "header value must be a string", NULL);
 	if (value->val.string.len > HEADER_VALUE_MAX_BYTES)
 		config_reject(place, NULL, psprintf("header value is longer than %d bytes", HEADER_VALUE_MAX_BYTES), NULL);
-	if (config_has_control_characters(pnstrdup(value->val.string.val, value->val.string.len)))
+	if (header_has_control(pnstrdup(value->val.string.val, value->val.string.len)))
 		config_reject(place, NULL, "header value must not contain control characters", NULL);
 }
 
 static void
 config_set_headers(WebhookConfig *config, const JsonbValue *value)
 {
-	char	   *names[HEADERS_MAX];
+	char	  **names;
 	int			n = 0;
+	int64		size = 0;
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	item;
@@ -316,8 +347,10 @@ config_set_headers(WebhookConfig *config, const JsonbValue *value)
 	}
 	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 		config_reject("headers", NULL, "headers must be an object of strings", NULL);
-	if (JsonContainerSize(value->val.binary.data) > HEADERS_MAX)
-		config_reject_limit("headers", psprintf("more than %d headers", HEADERS_MAX));
+	if (JsonContainerSize(value->val.binary.data) > guc_max_headers)
+		config_reject_limit("headers", psprintf("more than %d headers", guc_max_headers),
+							"fluxhooks.max_headers");
+	names = palloc((JsonContainerSize(value->val.binary.data) + 1) * sizeof(char *));
 
 	iterator = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
@@ -327,6 +360,7 @@ config_set_headers(WebhookConfig *config, const JsonbValue *value)
 		else if (token == WJB_VALUE)
 		{
 			config_check_header(names[n - 1], &item);
+			size += strlen(names[n - 1]) + item.val.string.len;
 			for (int i = 0; i < n - 1; i++)
 			{
 				if (pg_strcasecmp(names[i], names[n - 1]) == 0)
@@ -335,6 +369,9 @@ config_set_headers(WebhookConfig *config, const JsonbValue *value)
 			}
 		}
 	}
+	if (size > guc_max_headers_size)
+		config_reject_limit("headers", psprintf("headers are longer than %d bytes together", guc_max_headers_size),
+							"fluxhooks.max_headers_size");
 	config->headers = JsonbValueToJsonb(unconstify(JsonbValue *, value));
 }
 
@@ -429,8 +466,28 @@ config_unfit(Form_pg_class class)
 	return NULL;
 }
 
+/* Both need it: who asks, and whose webhook it is; the latter may be missing. */
 static void
-config_check_table(const char *place, const JsonbValue *table, Oid relid)
+config_check_right(const char *place, const JsonbValue *table, Oid relid, Oid owner)
+{
+	char	   *missing = NULL;
+
+	if (!compat_class_ownercheck(relid, GetUserId()))
+		missing = psprintf("must be owner of table %s", get_rel_name(relid));
+	else if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		missing = right_missing_on(owner, relid);
+	if (missing == NULL)
+		missing = right_missing_on(GetUserId(), relid);
+	if (missing != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg_internal("%s", missing),
+				 errdetail_internal("%s", config_detail(place, table)),
+				 errhint("A webhook hears of every row: its owner must own the table, and not be subject to row security on it.")));
+}
+
+static void
+config_check_table(const char *place, const JsonbValue *table, Oid relid, Oid owner)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class class;
@@ -443,11 +500,7 @@ config_check_table(const char *place, const JsonbValue *table, Oid relid)
 	if (unfit != NULL)
 		config_reject(place, table, psprintf(unfit, NameStr(class->relname)),
 					  "Webhooks listen to ordinary and partitioned tables.");
-	if (!compat_class_ownercheck(relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", NameStr(class->relname)),
-				 errdetail_internal("%s", config_detail(place, table))));
+	config_check_right(place, table, relid, owner);
 	ReleaseSysCache(tuple);
 }
 
@@ -522,7 +575,7 @@ config_get(JsonbContainer *object, const char *key)
 }
 
 static void
-config_set_event(ConfigEvent *event, const JsonbValue *value, int position)
+config_set_event(ConfigEvent *event, const JsonbValue *value, int position, Oid owner)
 {
 	char	   *before = psprintf("events[%d].", position);
 	char	   *place = psprintf("%stable", before);
@@ -555,7 +608,7 @@ config_set_event(ConfigEvent *event, const JsonbValue *value, int position)
 		config_reject(place, NULL, "an event must name a table", NULL);
 	config_set_operations(event, before, config_get(object, "operations"));
 	event->relid = config_find_table(before, table, config_get(object, "schema"));
-	config_check_table(place, table, event->relid);
+	config_check_table(place, table, event->relid, owner);
 }
 
 static void
@@ -574,8 +627,9 @@ config_set_events(WebhookConfig *config, const JsonbValue *value)
 	n = JsonContainerSize(value->val.binary.data);
 	if (n == 0)
 		config_reject("events", NULL, "events must not be empty", NULL);
-	if (n > EVENTS_MAX)
-		config_reject_limit("events", psprintf("more than %d events", EVENTS_MAX));
+	if (n > guc_max_events_per_webhook)
+		config_reject_limit("events", psprintf("more than %d events", guc_max_events_per_webhook),
+							"fluxhooks.max_events_per_webhook");
 
 	config->events = palloc0(n * sizeof(ConfigEvent));
 	config->n_events = 0;
@@ -584,7 +638,7 @@ config_set_events(WebhookConfig *config, const JsonbValue *value)
 	{
 		if (token == WJB_ELEM)
 		{
-			config_set_event(&config->events[config->n_events], &item, config->n_events);
+			config_set_event(&config->events[config->n_events], &item, config->n_events, config->owner);
 			config->n_events++;
 		}
 	}
@@ -598,6 +652,7 @@ static const struct
 {
 	const char *key;
 	void		(*set) (WebhookConfig *config, const JsonbValue *value);
+	bool		option;			/* has no argument of its own */
 }			config_keys[] =
 {
 	{"name", config_set_name},
@@ -610,19 +665,21 @@ static const struct
 	{"max_retries", config_set_max_retries},
 	{"timeout_seconds", config_set_timeout_seconds},
 	{"retry_backoff_seconds", config_set_retry_backoff_seconds},
+	{"circuit_breaker", config_set_circuit_breaker, true},
+	{"pause_after_seconds", config_set_pause_after_seconds, true},
 };
 
 void
 config_set_defaults(WebhookConfig *config)
 {
 	memset(config, 0, sizeof(*config));
+	config->options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	for (int i = 0; i < lengthof(config_keys); i++)
 	{
 		if (strcmp(config_keys[i].key, "name") != 0 && strcmp(config_keys[i].key, "url") != 0 &&
 			strcmp(config_keys[i].key, "events") != 0)
 			config_keys[i].set(config, NULL);
 	}
-	config->options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
 COMPAT_NORETURN static void
@@ -652,12 +709,23 @@ config_set(WebhookConfig *config, const char *key, const JsonbValue *value)
 }
 
 void
+config_set_text(WebhookConfig *config, const char *key, const char *text)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = text ? strlen(text) : 0;
+	config_set(config, key, text ? &value : NULL);
+}
+
+void
 config_set_all(WebhookConfig *config, Jsonb *changes)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	item;
-	char	   *key = NULL;
+	const char *key = "";
 
 	if (!JB_ROOT_IS_OBJECT(changes))
 		config_reject("configuration", NULL, "the configuration must be a JSON object", NULL);
@@ -671,12 +739,24 @@ config_set_all(WebhookConfig *config, Jsonb *changes)
 	}
 }
 
+static bool
+config_is_option(const char *key)
+{
+	for (int i = 0; i < lengthof(config_keys); i++)
+	{
+		if (config_keys[i].option && strcmp(config_keys[i].key, key) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 config_set_options(WebhookConfig *config, Jsonb *options)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	item;
+	const char *key = "";
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		config_reject("options", NULL, "options must be a JSON object", NULL);
@@ -684,7 +764,13 @@ config_set_options(WebhookConfig *config, Jsonb *options)
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			config_unknown_key(pnstrdup(item.val.string.val, item.val.string.len));
+		{
+			key = pnstrdup(item.val.string.val, item.val.string.len);
+			if (!config_is_option(key))
+				config_unknown_key(key);
+		}
+		else if (token == WJB_VALUE)
+			config_set(config, key, &item);
 	}
 }
 
@@ -705,27 +791,40 @@ config_check_complete(const WebhookConfig *config)
 		config_reject("events", NULL, "a webhook needs events", NULL);
 }
 
-/* The setting that would let an address through: the whole block where it is loopback. */
+/* Is an address let through by a value of fluxhooks.allowed_networks?  Not by one that is malformed. */
+static bool
+config_address_allowed(const struct sockaddr *address, const char *networks, const char **why)
+{
+	char		problem[256];
+	AddressList *allowed = address_list_parse(networks, problem, sizeof(problem));
+	bool		ok;
+
+	if (allowed == NULL)
+		return false;
+	ok = address_allowed(address, false, allowed, why);
+	address_list_free(allowed);
+	return ok;
+}
+
+/* What to add to the setting to let an address through: the whole block where that does. */
 static void
 config_remark_address(const char *host, const struct sockaddr *address)
 {
-	AddressList *allowed;
-	const char *why;
-	char		problem[256];
-	bool		ok;
+	static const char *const blocks[] = {"127.0.0.0/8", "::1/128"};
+	const char *why = NULL;
+	const char *ignored;
+	const char *network = pnstrdup(host, strlen(host) - (host[strlen(host) - 1] == '.'));
 
-	allowed = address_list_parse(guc_allowed_networks, problem, sizeof(problem));
-	if (allowed == NULL)
+	if (config_address_allowed(address, guc_allowed_networks, &why) || why == NULL)
 		return;
-	ok = address_allowed(address, allowed, &why);
-	address_list_free(allowed);
-	if (!ok)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("deliveries to \"%s\" will be refused: the address is %s", host, why),
-				 errhint("Have the administrator add it to fluxhooks.allowed_networks, for example fluxhooks.allowed_networks = '%s'.",
-						 strcmp(why, "loopback") != 0 ? host :
-						 address->sa_family == AF_INET6 ? "::1/128" : "127.0.0.0/8")));
+	for (int i = 0; i < lengthof(blocks); i++)
+		if (config_address_allowed(address, blocks[i], &ignored))
+			network = blocks[i];
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("deliveries to \"%s\" will be refused: the address is %s", host, why),
+			 errhint("Have the administrator add it to fluxhooks.allowed_networks, for example fluxhooks.allowed_networks = '%s'.",
+					 network)));
 }
 
 void

@@ -5,6 +5,7 @@
 #ifndef FLUXHOOKS_CONFIG_H
 #define FLUXHOOKS_CONFIG_H
 
+#include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
 #define CONFIG_OPERATIONS	3	/* INSERT, UPDATE, DELETE */
@@ -19,16 +20,19 @@ typedef struct ConfigEvent
 
 typedef struct WebhookConfig
 {
+	Oid			owner;			/* of the webhook; InvalidOid: the current user's to be */
 	char	   *name;			/* NULL: not given yet */
 	char	   *description;	/* NULL: none */
 	char	   *url;			/* NULL: not given yet */
 	char	   *secret;			/* NULL: unsigned */
+	char	   *old_secret;		/* NULL: none; what secret replaced, and until when it signs too */
+	TimestampTz old_secret_expires_at;
 	bool		enabled;
 	Jsonb	   *headers;		/* object of strings */
 	int			max_retries;
 	int			timeout_seconds;
 	int			retry_backoff_seconds;
-	Jsonb	   *options;		/* further keys: none so far */
+	Jsonb	   *options;		/* further keys that were set */
 	int			n_events;
 	ConfigEvent *events;		/* NULL: not given (an update leaves them alone) */
 } WebhookConfig;
@@ -42,6 +46,9 @@ extern void config_set_defaults(WebhookConfig *config);
  * current user.  Raises an error that names the place of what is wrong.
  */
 extern void config_set(WebhookConfig *config, const char *key, const JsonbValue *value);
+
+/* The same with a string as the value; NULL as above. */
+extern void config_set_text(WebhookConfig *config, const char *key, const char *text);
 
 /* Set every key of a jsonb object. */
 extern void config_set_all(WebhookConfig *config, Jsonb *changes);

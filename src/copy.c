@@ -2,9 +2,12 @@
  * copy.c
  *	  Is this database a copy of one that sends?
  *
- * A copy must not send what the original sends as well.  It is known by the
- * system identifier and database OID that the original wrote down, or by the server having
- * come up from a backup.  A promoted standby is no copy: it goes on.
+ * A copy must not send what the original sends as well.  A database writes
+ * down what tells it from others: the server's system identifier, its OID, the
+ * extension's OID (a dump makes a new one even where it is restored in the same
+ * place) and fluxhooks.instance.  What differs from that is a copy, and so is
+ * every database of a server that came up from a backup.  A promoted standby
+ * is none: it goes on.
  */
 #include "postgres.h"
 
@@ -12,72 +15,156 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "copy.h"
+#include "fault.h"
+#include "guc.h"
 #include "sql.h"
 
-/* set by the postmaster, inherited by fork */
-static bool from_backup = false;
+/* In the data directory, so that no restart comes before some worker has seen it. */
+#define COPY_FILE	"fluxhooks_restored"
+
+/* When this server last came up from a backup.  Inherited by fork. */
+static TimestampTz restored_at = DT_NOBEGIN;	/* never */
+
+/* ----------------------------------------------------- came up from a backup */
+
+static void
+copy_write_file(void)
+{
+	FILE	   *file = AllocateFile(COPY_FILE ".new", PG_BINARY_W);
+	bool		written;
+
+	written = file != NULL &&
+		fprintf(file, INT64_FORMAT "\n", (int64) restored_at) > 0 &&
+		fflush(file) == 0 && pg_fsync(fileno(file)) == 0;
+	if (!written)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", COPY_FILE ".new"),
+				 errdetail("A database whose fluxhooks worker does not start before the server is restarted does not know that it came up from a backup.")));
+	if (file != NULL)
+		FreeFile(file);
+	if (written)
+		(void) durable_rename(COPY_FILE ".new", COPY_FILE, LOG);
+}
+
+static void
+copy_read_file(void)
+{
+	FILE	   *file = AllocateFile(COPY_FILE, PG_BINARY_R);
+	int64		value;
+
+	if (file == NULL)
+		return;
+	if (fscanf(file, INT64_FORMAT, &value) == 1)
+		restored_at = value;
+	FreeFile(file);
+}
 
 void
 copy_init(void)
 {
-	from_backup = access("recovery.signal", F_OK) == 0 ||
-		(access("backup_label", F_OK) == 0 && access("standby.signal", F_OK) != 0);
+	bool		standby = access("standby.signal", F_OK) == 0;
+
+	if (process_shared_preload_libraries_in_progress && !standby &&
+		(access("recovery.signal", F_OK) == 0 || access("backup_label", F_OK) == 0))
+	{
+		restored_at = GetCurrentTimestamp();
+		copy_write_file();
+	}
+	else
+		copy_read_file();
+}
+
+/* ------------------------------------------------------------------ identity */
+
+/* Run a statement with what this database is: $1 to $3, its name $4, restored_at $5. */
+static uint64
+copy_execute(const char *sql, int expected)
+{
+	Oid			types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		values[] = {
+		Int64GetDatum((int64) GetSystemIdentifier()),
+		ObjectIdGetDatum(MyDatabaseId),
+		ObjectIdGetDatum(catalog_require()->extension),
+		CStringGetTextDatum(guc_instance ? guc_instance : ""),
+		TimestampTzGetDatum(restored_at)
+	};
+
+	sql_execute(sql, expected, lengthof(types), types, values);
+	return SPI_processed;
+}
+
+#define COPY_OWN	"((i.system_identifier, i.database, i.extension) = ($1, $2, $3))"
+
+void
+copy_remember(void)
+{
+	copy_execute("INSERT INTO fluxhooks_internal.instance "
+				 "(system_identifier, database, extension, name, restored_at) "
+				 "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING", SPI_OK_INSERT);
+}
+
+/* Why this is a copy; NULL where it is none. */
+static char *
+copy_reason(void)
+{
+	copy_execute("SELECT CASE "
+				 "WHEN bool_or(NOT " COPY_OWN ") THEN 'this database is a copy of another one' "
+				 "WHEN $5 > '-infinity' AND bool_or(i.restored_at <> $5) THEN 'this server came up from a backup' "
+				 "WHEN bool_or(i.name <> $4) THEN "
+				 " format('fluxhooks.instance is \"%s\", and was \"%s\" where this database has been sending', $4, max(i.name)) "
+				 "END FROM fluxhooks_internal.instance AS i", SPI_OK_SELECT);
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+/* From now on it is what it is here; the pause remembers that it was a copy. */
+static void
+copy_settle(void)
+{
+	copy_execute("DELETE FROM fluxhooks_internal.instance AS i WHERE NOT " COPY_OWN, SPI_OK_DELETE);
+	copy_execute("UPDATE fluxhooks_internal.instance AS i SET name = $4, restored_at = $5 WHERE " COPY_OWN,
+				 SPI_OK_UPDATE);
 }
 
 /*
- * fresh: this has only been found out now, so that whatever is captured already
- * is inherited, even what a paused original captured for itself.
+ * Over any pause that there is: whatever is captured already is inherited,
+ * even what a paused original captured for itself.
  */
 static void
-copy_pause(const char *reason, bool fresh)
+copy_pause(char *reason)
 {
-	Oid			types[] = {TEXTOID, BOOLOID};
-	Datum		values[] = {CStringGetTextDatum(reason), BoolGetDatum(fresh)};
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(reason)};
 
 	sql_execute("INSERT INTO fluxhooks_internal.pause (copy, reason, since) "
 				"VALUES (true, $1, now()) "
-				"ON CONFLICT (single) DO UPDATE SET copy = true, reason = excluded.reason, since = excluded.since "
-				"WHERE $2 OR NOT pause.copy", SPI_OK_INSERT, lengthof(types), types, values);
-	if (SPI_processed > 0)
-		ereport(LOG,
-				(errmsg("fluxhooks paused all webhooks of this database: %s", reason),
-				 errhint("Where this server is to send, a superuser runs fluxhooks.resume().")));
+				"ON CONFLICT (single) DO UPDATE SET copy = true, reason = excluded.reason, since = excluded.since",
+				SPI_OK_INSERT, lengthof(types), types, values);
+	ereport(LOG,
+			(errmsg("fluxhooks paused all webhooks of database \"%s\": %s", get_database_name(MyDatabaseId), reason),
+			 errhint("Where this server is to send, a superuser runs fluxhooks.resume() in that database, or fluxhooks.take_over() if the original is gone for good.")));
 }
 
-/* Run a statement with this database's identity as $1 and $2. */
-static void
-copy_execute(const char *sql, int expected)
-{
-	Oid			types[] = {INT8OID, OIDOID};
-	Datum		values[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
-
-	sql_execute(sql, expected, lengthof(types), types, values);
-}
-
-void
+bool
 copy_check(void)
 {
-	bool		fresh;
+	char	   *reason;
 
-	copy_execute("INSERT INTO fluxhooks_internal.instance (system_identifier, database) "
-				 "VALUES ($1, $2) ON CONFLICT DO NOTHING", SPI_OK_INSERT);
-	fresh = SPI_processed > 0;
-	copy_execute("SELECT FROM fluxhooks_internal.instance WHERE system_identifier <> $1 OR database <> $2",
-				 SPI_OK_SELECT);
-	if (SPI_processed > 0)
-	{
-		copy_pause("this database is a copy of another one", fresh);
-		return;
-	}
-	if (fresh || !from_backup)
-		return;					/* a database made since is nobody's copy */
-	copy_execute("UPDATE fluxhooks_internal.instance SET started_from_backup = pg_postmaster_start_time() "
-				 "WHERE system_identifier = $1 AND database = $2 "
-				 "AND started_from_backup IS DISTINCT FROM pg_postmaster_start_time()", SPI_OK_UPDATE);
-	if (SPI_processed > 0)
-		copy_pause("this server came up from a backup", true);
+	copy_remember();
+	reason = copy_reason();
+	if (reason == NULL)
+		return false;
+	copy_settle();
+	FAULT_POINT("copy_settled");
+	copy_pause(reason);
+	FAULT_POINT("copy_paused");
+	return true;
 }

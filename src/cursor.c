@@ -7,16 +7,12 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "executor/tuptable.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
-#include "compat.h"
 #include "cursor.h"
+#include "reader.h"
 #include "ring.h"
 
 /* attribute numbers of fluxhooks_internal.cursor */
@@ -54,25 +50,19 @@ cursor_from_slot(TupleTableSlot *tuple, int64 number)
 static Cursor *
 cursor_newest_of(int slot, Cursor *best)
 {
-	const Catalog *catalog = catalog_require();
-	Relation	heap = table_open(ring_table(catalog, RING_CURSOR, slot), AccessShareLock);
-	Relation	index = index_open(ring_index(catalog, RING_CURSOR, slot), AccessShareLock);
-	TupleTableSlot *tuple = table_slot_create(heap, NULL);
-	IndexScanDesc scan = compat_index_beginscan(heap, index, GetActiveSnapshot(), 0);
+	IndexReader reader;
 
-	index_rescan(scan, NULL, 0, NULL, 0);
-	if (index_getnext_slot(scan, BackwardScanDirection, tuple))
+	ring_open_reader(&reader, RING_CURSOR, slot, 0);
+	index_reader_scan(&reader, NULL);
+	if (index_reader_next(&reader, BackwardScanDirection))
 	{
 		bool		isnull;
-		int64		number = DatumGetInt64(slot_getattr(tuple, CURSOR_ATTR_NUMBER, &isnull));
+		int64		number = DatumGetInt64(slot_getattr(reader.tuple, CURSOR_ATTR_NUMBER, &isnull));
 
 		if (best == NULL || number > best->number)
-			best = cursor_from_slot(tuple, number);
+			best = cursor_from_slot(reader.tuple, number);
 	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(tuple);
-	index_close(index, AccessShareLock);
-	table_close(heap, AccessShareLock);
+	index_reader_close(&reader);
 	return best;
 }
 
@@ -99,6 +89,7 @@ cursor_append(Cursor *cursor)
 	bool		nulls[CURSOR_ATTRIBUTES];
 	HeapTuple	tuple;
 
+	StaticAssertStmt(CURSOR_ATTRIBUTES == RING_CURSOR_ATTRIBUTES, "ring.h knows the columns of a cursor");
 	memset(nulls, 0, sizeof(nulls));
 	values[CURSOR_ATTR_NUMBER - 1] = Int64GetDatum(cursor->number + 1);
 	values[CURSOR_ATTR_LAST - 1] = log_snapshot_to_datum(cursor->last);
@@ -114,7 +105,7 @@ cursor_append(Cursor *cursor)
 		for (int i = CURSOR_ATTR_NEXT; i <= CURSOR_ATTRIBUTES; i++)
 			nulls[i - 1] = true;
 	}
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	tuple = heap_form_tuple(ring_descriptor(RING_CURSOR), values, nulls);
 	ring_append(RING_CURSOR, rel, &tuple, 1);
 	table_close(rel, NoLock);
 	heap_freetuple(tuple);

@@ -11,13 +11,21 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "breaker.h"
 #include "delivery.h"
+#include "fault.h"
+#include "id.h"
 #include "lane.h"
+#include "retry.h"
 
 dlist_head	delivery_ended = DLIST_STATIC_INIT(delivery_ended);
 int			delivery_n_ended = 0;
 TimestampTz delivery_ended_since = 0;
 Size		delivery_bytes_in_flight = 0;
+uint64		delivery_n_counted = 0;
+
+/* The largest buffer that is kept to put bodies together. */
+#define DELIVERY_BUFFER_KEPT	(128 * 1024)
 
 typedef struct LoadedDelivery
 {
@@ -27,6 +35,16 @@ typedef struct LoadedDelivery
 
 static MemoryContext delivery_context = NULL;
 static HTAB *loaded = NULL;		/* deliveries with a pending row */
+static StringInfoData building; /* the body that is being put together */
+
+static void
+delivery_make_buffer(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(delivery_context);
+
+	initStringInfo(&building);
+	MemoryContextSwitchTo(old);
+}
 
 void
 delivery_init(MemoryContext context)
@@ -39,6 +57,7 @@ delivery_init(MemoryContext context)
 	ctl.keysize = sizeof(pg_uuid_t);
 	ctl.entrysize = sizeof(LoadedDelivery);
 	loaded = hash_create("fluxhooks loaded deliveries", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	delivery_make_buffer();
 }
 
 static void
@@ -52,16 +71,21 @@ delivery_take_body(Delivery *delivery, const char *body, size_t len)
 	delivery->size = sizeof(Delivery) + len;
 }
 
+/* Put together in a buffer that is kept: to grow one for each body costs more than to copy it. */
 static void
 delivery_build_body(Delivery *delivery, const LogEvent *event)
 {
-	StringInfoData body;
-
-	initStringInfo(&body);
-	log_event_body(&body, event, &delivery->row.webhook_id);
+	resetStringInfo(&building);
+	log_event_body(&building, event, &delivery->row.webhook_id);
 	delivery->operation = event->operation;
-	delivery_take_body(delivery, body.data, body.len);
-	pfree(body.data);
+	delivery_take_body(delivery, building.data, building.len);
+	if (building.maxlen > DELIVERY_BUFFER_KEPT)
+	{
+		char	   *large = building.data;
+
+		delivery_make_buffer();
+		pfree(large);
+	}
 }
 
 static Delivery *
@@ -72,19 +96,19 @@ delivery_make(void)
 
 Delivery *
 delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id,
-					int64 number, TimestampTz now)
+					int64 number, TimestampTz pending_since)
 {
 	Delivery   *delivery = delivery_make();
 	PendingRow *row = &delivery->row;
 
-	queue_delivery_id(&row->delivery_id, &event->id, webhook_id);
+	id_of_delivery(&row->delivery_id, &event->id, webhook_id);
 	row->webhook_id = *webhook_id;
 	row->number = number;
 	row->due_at = DT_NOBEGIN;
-	row->pending_since = now;
+	row->pending_since = pending_since;
 	row->place = event->place;
-	row->key_hash = event->key_hash;
-	row->old_key_hash = event->old_key_hash;
+	row->key_hash = event->stored.key_hash;
+	row->old_key_hash = event->stored.old_key_hash;
 	delivery_build_body(delivery, event);
 	return delivery;
 }
@@ -116,7 +140,10 @@ void
 delivery_free(Delivery *delivery)
 {
 	if (delivery->has_pending)
+	{
 		hash_search(loaded, &delivery->row.delivery_id, HASH_REMOVE, NULL);
+		delivery->lane->n_saved--;
+	}
 	if (delivery->copy != NULL)
 	{
 		pfree(delivery->copy->table_schema);
@@ -129,6 +156,12 @@ delivery_free(Delivery *delivery)
 	free(unconstify(char *, delivery->result.body));
 	request_free(delivery->request);
 	pfree(delivery);
+}
+
+bool
+delivery_is_retry(const Delivery *delivery)
+{
+	return delivery->row.due_at != DT_NOBEGIN;
 }
 
 bool
@@ -148,6 +181,7 @@ delivery_set_pending(Delivery *delivery)
 	entry = hash_search(loaded, &delivery->row.delivery_id, HASH_ENTER, NULL);
 	entry->delivery = delivery;
 	delivery->has_pending = true;
+	delivery->lane->n_saved++;
 }
 
 static void
@@ -158,6 +192,7 @@ delivery_end(Delivery *delivery)
 	dlist_push_tail(&delivery_ended, &delivery->ended_node);
 	delivery->lane->n_ended++;
 	delivery_bytes_in_flight -= delivery->body_len;
+	breaker_ended(delivery);
 	lane_ended(delivery, delivery->result.status_code != 0);
 }
 
@@ -168,8 +203,10 @@ delivery_start(Delivery *delivery, TimestampTz now)
 	char	   *body = delivery->body;
 
 	delivery->body = NULL;
+	FAULT_POINT_KILL("delivery_start");
 	delivery->started_at = now;
 	delivery->row.attempts++;
+	breaker_started(delivery);
 	delivery_bytes_in_flight += delivery->body_len;
 	delivery->request = request_make(delivery->lane->template,
 									 payload_operation_name(delivery->operation),
@@ -177,7 +214,10 @@ delivery_start(Delivery *delivery, TimestampTz now)
 									 now, delivery);
 	if (delivery->request != NULL &&
 		http_start(request_http(delivery->request), error, sizeof(error)))
+	{
+		FAULT_POINT_KILL("delivery_started");
 		return;
+	}
 	memset(&delivery->result, 0, sizeof(HttpResult));
 	delivery->result.error_code = HTTP_ERROR_PROTOCOL;
 	snprintf(delivery->result.error, sizeof(delivery->result.error),
@@ -191,6 +231,7 @@ delivery_done(const HttpResult *result)
 	Delivery   *delivery = result->arg;
 	char	   *body = NULL;
 
+	FAULT_POINT_KILL("delivery_done");
 	delivery->result = *result;
 	if (result->body_len > 0)
 		body = malloc(result->body_len);
@@ -203,6 +244,21 @@ delivery_done(const HttpResult *result)
 	if (delivery->copy == NULL)
 		request_drop_body(delivery->request);
 	delivery_end(delivery);
+}
+
+void
+delivery_count(const Delivery *delivery, TimestampTz now)
+{
+	Stats	   *stats = &delivery->lane->stats;
+	const HttpResult *result = &delivery->result;
+
+	delivery_n_counted++;
+	if (result->status_code != 0)
+		stats_count_time(stats, result->response_time_ms);
+	if (retry_is_success(result->status_code))
+		stats_count_success(stats, now);
+	else
+		stats_count_failure(stats, now, delivery->retrying, result->error);
 }
 
 const char *

@@ -53,12 +53,14 @@ struct Delivery
 	TimestampTz started_at;
 	HttpResult	result;			/* body malloc'd */
 	bool		retrying;		/* failed, with a retry to come */
+	bool		probe;			/* started while its lane's breaker was open */
+	bool		spared;			/* its attempt spends no retry */
 	dlist_node	ended_node;
 
 	/* lane.c's */
 	Lane	   *lane;
 	LaneHost   *host;			/* while in flight */
-	bool		ready;			/* in lane->ready */
+	bool		ready;			/* in lane->ready or lane->ready_retries */
 	bool		in_flight;
 	dlist_node	queue_node;		/* in lane->queue or lane->flying */
 	dlist_node	ready_node;
@@ -71,16 +73,19 @@ extern void delivery_init(MemoryContext context);
 
 /*
  * A delivery of an event to one of its webhooks; the body is built here, since
- * that needs a transaction.  number is the event's in order of reading; now counts as the
- * time of its commit, which may be long after it was captured.
+ * that needs a transaction.  number is the event's in order of reading; it has been
+ * pending since its commit, which may have come long after it was captured.
  */
 extern Delivery *delivery_from_event(const LogEvent *event, const pg_uuid_t *webhook_id,
-									 int64 number, TimestampTz now);
+									 int64 number, TimestampTz pending_since);
 
 /* A pending delivery; event is NULL where pending holds the copy (which is kept). */
 extern Delivery *delivery_from_pending(const PendingDelivery *pending, const LogEvent *event);
 
 extern void delivery_free(Delivery *delivery);
+
+/* Is it sent again, rather than in the order of reading? */
+extern bool delivery_is_retry(const Delivery *delivery);
 
 /* Is a delivery with a pending row in memory? */
 extern bool delivery_is_loaded(const pg_uuid_t *delivery_id);
@@ -101,6 +106,10 @@ extern void delivery_done(const HttpResult *result);
 extern dlist_head delivery_ended;
 extern int	delivery_n_ended;
 extern TimestampTz delivery_ended_since;	/* when the first of them ended */
+
+/* Its attempt has been recorded: count it among its webhook's. */
+extern void delivery_count(const Delivery *delivery, TimestampTz now);
+extern uint64 delivery_n_counted;
 
 /* Where its attempt went. */
 extern const char *delivery_url(const Delivery *delivery);

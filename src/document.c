@@ -364,13 +364,13 @@ document_read_escape(DocumentBuilder *b)
 	if (b->p >= b->end)
 		return false;
 	if (*b->p == '"' || *b->p == '\\' || *b->p == '/')
-		code = *b->p++;
+		code = (unsigned char) *b->p++;
 	else if (*b->p != 'u')
 	{
 		letter = *b->p == '\0' ? NULL : strchr(letters, *b->p++);
 		if (letter == NULL)
 			return false;
-		code = codes[letter - letters];
+		code = (unsigned char) codes[letter - letters];
 	}
 	else
 	{

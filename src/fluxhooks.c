@@ -13,6 +13,7 @@
 #include "guc.h"
 #include "launcher.h"
 #include "queue.h"
+#include "right.h"
 #include "ring.h"
 #include "shared.h"
 #include "subscription.h"
@@ -34,13 +35,14 @@ _PG_init(void)
 	guc_init();
 	catalog_init();
 	ring_init();
+	right_init();
 	subscription_init();
 	queue_init();
 	wakeup_init();
+	copy_init();
 
 	if (process_shared_preload_libraries_in_progress)
 	{
-		copy_init();
 		shared_init();
 		utility_init();
 		launcher_init();

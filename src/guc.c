@@ -10,18 +10,33 @@
 #include "address.h"
 #include "compat.h"
 #include "guc.h"
+#include "http.h"
 
 bool		guc_capture = true;
 bool		guc_delivery = true;
+char	   *guc_instance = NULL;
 char	   *guc_allowed_networks = NULL;
 bool		guc_allow_http = true;
 char	   *guc_ca_file = NULL;
 char	   *guc_proxy = NULL;
 int			guc_max_in_flight = 128;
 int			guc_max_in_flight_per_host = 16;
+int			guc_max_webhooks_per_role = 1000;
+int			guc_max_webhooks_per_table = 100;
+int			guc_max_events_per_webhook = 1000;
+int			guc_max_headers = 64;
+int			guc_max_headers_size = 64 * 1024;
 int			guc_max_payload_size = 1024 * 1024;
 int			guc_max_response_size = 8 * 1024;
 int			guc_retention = 3 * 24 * 3600;
+int			guc_max_log_size = 10 * 1024;
+int			guc_max_log_action = CAP_WARN;
+
+static const struct config_enum_entry log_actions[] = {
+	{"warn", CAP_WARN, false},
+	{"drop", CAP_DROP, false},
+	{NULL, 0, false}
+};
 
 /*
  * A list of networks that does not parse is refused when it is set, with the
@@ -42,6 +57,17 @@ guc_check_networks(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* The value may hold a password: no message shows it. */
+static bool
+guc_check_proxy(char **newval, void **extra, GucSource source)
+{
+	if ((*newval)[0] == '\0' || http_proxy_valid(*newval))
+		return true;
+	GUC_check_errmsg("invalid value for parameter \"fluxhooks.proxy\"");
+	GUC_check_errdetail("It is not the URL of an HTTP or SOCKS proxy.");
+	return false;
+}
+
 static void
 guc_define_delivery(void)
 {
@@ -50,6 +76,11 @@ guc_define_delivery(void)
 							 "Off on a staging or CI server: row changes are still captured.",
 							 &guc_delivery, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+	DefineCustomStringVariable("fluxhooks.instance",
+							   "Name of this server, equal on those that take over from one another.",
+							   "A database that has been sending under another name is a copy and comes up paused.",
+							   &guc_instance, "", PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
 	DefineCustomStringVariable("fluxhooks.allowed_networks",
 							   "Networks outside the public internet that webhooks may reach.",
 							   "A comma-separated list of addresses in CIDR notation, such as 127.0.0.0/8.",
@@ -69,7 +100,7 @@ guc_define_delivery(void)
 							   "Outbound proxy, whose own policy then decides which addresses are reached.",
 							   "Empty: none. The environment's proxy variables are ignored.",
 							   &guc_proxy, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
+							   guc_check_proxy, NULL, NULL);
 	DefineCustomIntVariable("fluxhooks.max_in_flight",
 							"Requests under way at once, per database.",
 							NULL,
@@ -82,6 +113,37 @@ guc_define_delivery(void)
 							NULL, NULL, NULL);
 }
 
+/* Checked when a webhook is made or changed; those there are stay. */
+static void
+guc_define_limits(void)
+{
+	DefineCustomIntVariable("fluxhooks.max_webhooks_per_role",
+							"How many webhooks a role may have.",
+							"Superusers are bound as well.",
+							&guc_max_webhooks_per_role, 1000, 0, 1000000, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("fluxhooks.max_webhooks_per_table",
+							"How many webhooks may listen to a table.",
+							"Each change of a row is sent to all of them.",
+							&guc_max_webhooks_per_table, 100, 0, 100000, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("fluxhooks.max_events_per_webhook",
+							"How many elements the events of a webhook may have.",
+							NULL,
+							&guc_max_events_per_webhook, 1000, 1, 100000, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("fluxhooks.max_headers",
+							"How many headers of its own a webhook may have.",
+							NULL,
+							&guc_max_headers, 64, 0, 1000, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("fluxhooks.max_headers_size",
+							"How long the names and values of a webhook's own headers may be together.",
+							NULL,
+							&guc_max_headers_size, 64 * 1024, 0, 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
+}
+
 void
 guc_init(void)
 {
@@ -91,6 +153,7 @@ guc_init(void)
 							 &guc_capture, true, PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 	guc_define_delivery();
+	guc_define_limits();
 	DefineCustomIntVariable("fluxhooks.max_payload_size",
 							"Largest body; a larger row is made to fit by leaving out its largest columns.",
 							NULL,
@@ -109,5 +172,18 @@ guc_init(void)
 							&guc_retention, 3 * 24 * 3600, 1, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("fluxhooks.max_log_size",
+							"Size of the event log from which on fluxhooks.max_log_action is taken.",
+							"Of events and attempts, with their indexes. 0: no limit.",
+							&guc_max_log_size, 10 * 1024, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB,
+							NULL, NULL, NULL);
+	DefineCustomEnumVariable("fluxhooks.max_log_action",
+							 "What happens while the event log is larger than fluxhooks.max_log_size.",
+							 "warn: it goes on growing, and the server's log says so once. "
+							 "drop: its oldest part is given up, and what was not sent of it is cancelled and counted.",
+							 &guc_max_log_action, CAP_WARN, log_actions,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	compat_reserve_guc_prefix("fluxhooks");
 }

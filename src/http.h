@@ -1,17 +1,19 @@
 /*
  * http.h
- *	  Requests through a curl multi handle that never blocks.  http.c is the
- *	  only file that includes curl.
+ *	  Requests through a curl multi handle that never blocks.  Only files
+ *	  whose name begins with http include curl.
  *
- * Everything but http_url_parse belongs to the worker (or the process that called
- * http_startup).  No function raises a PostgreSQL error; none keeps palloc'd
- * memory; callbacks never longjmp.
+ * All of this belongs to the worker (or the process that called http_startup).
+ * No function raises a PostgreSQL error; none keeps palloc'd memory; callbacks
+ * never longjmp.
  */
 #ifndef FLUXHOOKS_HTTP_H
 #define FLUXHOOKS_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "http_url.h"
 
 #define HTTP_ADDRESS_SIZE		48	/* an IPv6 address as text */
 #define HTTP_ERROR_SIZE			256
@@ -37,13 +39,14 @@ typedef struct HttpPolicy
 } HttpPolicy;
 
 /*
- * One request.  Header lines ("Name: value") and body stay the caller's and
- * must not move or change until the result has been taken or the request
+ * One request.  Header lines ("Name: value"), body and target stay the caller's
+ * and must not move or change until the result has been taken or the request
  * cancelled; the url is copied.
  */
 typedef struct HttpRequest
 {
 	const char *url;
+	const HttpTarget *target;		/* of the url, or NULL */
 	char	  **headers;
 	int			n_headers;
 	const char *body;
@@ -85,6 +88,9 @@ extern bool http_startup(HttpDone done, bool (*reserve) (void), void (*release) 
 						 char *error, size_t error_size);
 extern void http_shutdown(void);
 
+/* Is this the URL of a proxy that libcurl speaks to?  Needs no http_startup. */
+extern bool http_proxy_valid(const char *proxy);
+
 /* Take new policy; idle connections that were judged by the old one are closed. */
 extern bool http_set_policy(const HttpPolicy *policy, char *error, size_t error_size);
 
@@ -104,28 +110,5 @@ extern void http_progress(void);
 extern void http_cancel(void *arg);
 
 extern int	http_in_flight(void);
-
-/*
- * Split and check a URL as libcurl reads it (curl_url(3): no handle, no thread,
- * no network, so that backends may call it).  host is as written, without
- * brackets, lower-cased; key is "scheme://host:port" for counting by host.
- */
-typedef enum HttpUrlProblem
-{
-	HTTP_URL_OK,
-	HTTP_URL_MALFORMED,
-	HTTP_URL_SCHEME,			/* neither http nor https */
-	HTTP_URL_NO_HOST,
-	HTTP_URL_USERINFO			/* carries user or password */
-} HttpUrlProblem;
-
-typedef struct HttpUrl
-{
-	bool		https;
-	char		host[256];
-	char		key[288];
-} HttpUrl;
-
-extern HttpUrlProblem http_url_parse(const char *url, HttpUrl *out);
 
 #endif

@@ -641,13 +641,13 @@ json_decimal_carried(const JsonDecimal *d)
 		return true;
 	if (d->point < -400 || d->point > 400)
 		return false;
-	if (d->n_digits <= JSON_DIGITS_SAFE && Abs(d->point) <= JSON_POINT_SAFE)
+	if (d->n_digits <= JSON_DIGITS_SAFE && abs((int) d->point) <= JSON_POINT_SAFE)
 		return true;
 
 	/* without a decimal point, which a library may have localised */
 	memcpy(text, d->digits, d->n_digits);
 	text[d->n_digits] = 'e';
-	text[d->n_digits + 1 + pg_ltoa((int) d->point - d->n_digits, text + d->n_digits + 1)] = '\0';
+	text[d->n_digits + 1 + compat_ltoa((int) d->point - d->n_digits, text + d->n_digits + 1)] = '\0';
 	value = strtod(text, NULL);
 	if (!isfinite(value) || value == 0)
 		return false;

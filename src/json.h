@@ -14,6 +14,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 /* The most that any writer may hold: StringInfo's own limit is never met. */
 #define JSON_SIZE_MAX	((int) (MaxAllocSize / 4 * 3))

@@ -4,11 +4,12 @@
  *
  * Order: first attempts of deliveries that share a row-key hash form a chain;
  * only the head of every chain it is in makes a delivery ready.  Retries have
- * no place in chains.
+ * no place in chains; they and first attempts take turns, so that neither waits for
+ * all of the others.
  *
  * Fairness: hosts take turns, and so do the lanes of a host.  A lane's window
- * of requests grows by one with each answer while it is used up, and shrinks
- * when no answer comes, so that an endpoint that hangs holds few of the slots that it
+ * of requests grows by one with each answer while it is used up or more waits, and
+ * shrinks when no answer comes, so that an endpoint that hangs holds few of the slots that it
  * shares; and no lane of several may take all of a host's.
  */
 #include "postgres.h"
@@ -16,6 +17,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "lane.h"
 
@@ -69,12 +71,22 @@ lane_find(const pg_uuid_t *webhook_id)
 	return hash_search(lanes, webhook_id, HASH_FIND, NULL);
 }
 
+/* In pending, never attempted ones stand before all retries. */
+void
+lane_rewind_retries(Lane *lane)
+{
+	lane->retry_position.due_at = DT_NOBEGIN;
+	lane->retry_position.number = PG_INT64_MAX;
+	lane->next_due = DT_NOBEGIN;
+}
+
 void
 lane_rewind(Lane *lane)
 {
-	lane->position.due_at = DT_NOBEGIN;
-	lane->position.number = -1;
-	lane->next_due = DT_NOBEGIN;
+	lane->parked_position.due_at = DT_NOBEGIN;
+	lane->parked_position.number = -1;
+	lane->more_parked = true;
+	lane_rewind_retries(lane);
 }
 
 Lane *
@@ -86,10 +98,12 @@ lane_make(const pg_uuid_t *webhook_id)
 	lane->window = LANE_WINDOW_START;
 	lane->parked = true;		/* until pending has been looked at */
 	lane->keep_bytes = SIZE_MAX;
+	lane->stats.since = GetCurrentTimestamp();
 	lane_rewind(lane);
 	dlist_init(&lane->queue);
 	dlist_init(&lane->flying);
 	dlist_init(&lane->ready);
+	dlist_init(&lane->ready_retries);
 	return lane;
 }
 
@@ -125,7 +139,14 @@ lane_limit(const Lane *lane)
 
 	if (lane->host->n_lanes > 1)
 		share = Max(1, share - Max(1, share / 4));
-	return Min(lane->window, share);
+	return Min(Min(lane->window, share), breaker_limit(&lane->breaker));
+}
+
+static bool
+lane_has_ready(const Lane *lane)
+{
+	return !dlist_is_empty(unconstify(dlist_head *, &lane->ready)) ||
+		!dlist_is_empty(unconstify(dlist_head *, &lane->ready_retries));
 }
 
 void
@@ -135,7 +156,7 @@ lane_update(Lane *lane)
 
 	if (lane->host == NULL)
 		return;
-	runnable = lane->sending && !dlist_is_empty(&lane->ready) && lane->in_flight < lane_limit(lane);
+	runnable = lane->sending && lane_has_ready(lane) && lane->in_flight < lane_limit(lane);
 	if (runnable && !lane->runnable)
 		dlist_push_tail(&lane->host->lanes, &lane->host_node);
 	else if (!runnable && lane->runnable)
@@ -206,10 +227,28 @@ lane_remove(Lane *lane)
 	hash_search(lanes, &lane->webhook_id, HASH_REMOVE, NULL);
 }
 
+int
+lane_first_queued(const Lane *lane)
+{
+	return lane->n_queued - lane->n_retries;
+}
+
+Size
+lane_first_bytes(const Lane *lane)
+{
+	return lane->bytes_queued - lane->bytes_retries;
+}
+
 bool
 lane_is_full(const Lane *lane)
 {
-	return lane->n_queued >= LANE_FULL_DELIVERIES || lane->bytes_queued >= LANE_FULL_BYTES;
+	return lane_first_queued(lane) >= LANE_FULL_DELIVERIES || lane_first_bytes(lane) >= LANE_FULL_BYTES;
+}
+
+bool
+lane_holds_back(const Lane *lane)
+{
+	return !lane->sending || lane->breaker.open;
 }
 
 /* ------------------------------------------------------------------- chains */
@@ -237,8 +276,10 @@ lane_join_chain(Delivery *delivery, KeyLink *link, int64 hash)
 static void
 lane_make_ready(Delivery *delivery)
 {
+	Lane	   *lane = delivery->lane;
+
 	delivery->ready = true;
-	dlist_push_tail(&delivery->lane->ready, &delivery->ready_node);
+	dlist_push_tail(delivery_is_retry(delivery) ? &lane->ready_retries : &lane->ready, &delivery->ready_node);
 }
 
 /* Whoever stands behind it becomes head of the chain. */
@@ -276,14 +317,21 @@ lane_leave_chains(Delivery *delivery)
 static void
 lane_account(Lane *lane, const Delivery *delivery, int sign)
 {
+	ssize_t		size = sign * (ssize_t) delivery->size;
+
 	if (!lane_is_full(lane))
-		backlog -= lane->n_queued;
+		backlog -= lane_first_queued(lane);
 	lane->n_queued += sign;
-	lane->bytes_queued += sign * (ssize_t) delivery->size;
-	total_bytes += sign * (ssize_t) delivery->size;
+	lane->bytes_queued += size;
+	total_bytes += size;
+	if (delivery_is_retry(delivery))
+	{
+		lane->n_retries += sign;
+		lane->bytes_retries += size;
+	}
 	if (!lane_is_full(lane))
-		backlog += lane->n_queued;
-	if (lane->n_queued == LANE_LOW_DELIVERIES - 1)
+		backlog += lane_first_queued(lane);
+	if (lane_first_queued(lane) == LANE_LOW_DELIVERIES - 1 || lane->n_retries == LANE_LOW_DELIVERIES - 1)
 		lane_room_made = true;
 }
 
@@ -321,6 +369,17 @@ lane_dequeue(Delivery *delivery)
 	delivery->ready = false;
 }
 
+/* The next one of a lane that has one ready. */
+static Delivery *
+lane_choose(Lane *lane)
+{
+	bool		retry = !dlist_is_empty(&lane->ready_retries) &&
+		(lane->retry_is_next || dlist_is_empty(&lane->ready));
+
+	lane->retry_is_next = !retry;
+	return dlist_head_element(Delivery, ready_node, retry ? &lane->ready_retries : &lane->ready);
+}
+
 Delivery *
 lane_next(void)
 {
@@ -334,7 +393,7 @@ lane_next(void)
 	host->runnable = false;
 	lane = dlist_container(Lane, host_node, dlist_pop_head_node(&host->lanes));
 	lane->runnable = false;
-	delivery = dlist_head_element(Delivery, ready_node, &lane->ready);
+	delivery = lane_choose(lane);
 	lane_dequeue(delivery);
 	dlist_push_tail(&lane->flying, &delivery->queue_node);
 	delivery->in_flight = true;
@@ -355,7 +414,7 @@ lane_ended(Delivery *delivery, bool answered)
 
 	if (!answered)
 		lane->window = Max(1, lane->window / 2);
-	else if (lane->in_flight >= lane->window)
+	else if (lane->in_flight >= lane->window || lane_has_ready(lane))
 		lane->window = Min(lane->window + 1, guc_max_in_flight_per_host);
 	dlist_delete(&delivery->queue_node);
 	delivery->in_flight = false;

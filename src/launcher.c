@@ -24,6 +24,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "fault.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "pgstat.h"
@@ -173,6 +174,7 @@ launcher_take_news(bool overdue)
 static void
 launcher_conclude(Database *db, const SharedWorker *worker, int64 now)
 {
+	FAULT_POINT("launcher_conclude");
 	db->retry_at = 0;
 	if (worker->absent)
 	{
@@ -311,6 +313,7 @@ launcher_start(Database *db, int64 now)
 	}
 	slots_full = false;
 	registered = launcher_register(db);
+	FAULT_POINT("launcher_registered");
 	if (registered)
 	{
 		elog(DEBUG1, "starting fluxhooks worker for database \"%s\"", NameStr(db->name));
@@ -449,6 +452,7 @@ launcher_setup(void)
 void
 launcher_main(Datum arg)
 {
+	static uint32 wait_event = 0;
 	int64		read_at = 0;
 
 	launcher_setup();
@@ -469,10 +473,11 @@ launcher_main(Datum arg)
 		launcher_take_news(now >= read_at);
 		if (now >= read_at)
 			read_at = now + LAUNCHER_NAP_MS;
+		FAULT_POINT("launcher_pass");
 		timeout = launcher_pass(now);
 
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(timeout, (long) (read_at - now)), PG_WAIT_EXTENSION);
+						 Min(timeout, (long) (read_at - now)), compat_wait_event(&wait_event, "FluxhooksLauncher"));
 		ResetLatch(MyLatch);
 	}
 }

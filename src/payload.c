@@ -10,8 +10,7 @@
  * Columns of the key are never left out: a body whose key alone is larger than
  * the setting exceeds it.
  *
- * Virtual generated columns (PostgreSQL 18) are absent: no tuple holds them,
- * and their expressions are computed nowhere but in queries.
+ * Virtual generated columns are computed first, and are columns like the others from there on.
  */
 #include "postgres.h"
 
@@ -27,6 +26,7 @@
 #include "guc.h"
 #include "payload.h"
 #include "value.h"
+#include "virtual.h"
 
 /* Columns that a row's bookkeeping has on the stack. */
 #define PAYLOAD_COLUMNS_LOCAL	32
@@ -51,6 +51,7 @@ struct PayloadPlan
 	ValueColumn *columns;		/* attnum: of source */
 	bool	   *is_key;			/* by column */
 	int		   *by_position;	/* columns in the reported table's order */
+	VirtualColumns *virtual_columns;	/* NULL: none */
 	bool		has_key;
 	bool		allocates;		/* some writer leaves memory behind */
 	int			size_hint;		/* of an image: what the last ones needed */
@@ -174,6 +175,7 @@ payload_plan_make(Relation source, Relation reported, MemoryContext cxt)
 	plan->is_key = palloc0(Max(plan->n_columns, 1) * sizeof(bool));
 	plan->by_position = palloc(Max(plan->n_columns, 1) * sizeof(int));
 	plan->size_hint = 256;
+	plan->virtual_columns = virtual_columns_make(source, reported);
 	for (i = 0; i < plan->n_columns; i++)
 	{
 		plan->by_position[plan->columns[i].position] = i;
@@ -535,6 +537,8 @@ payload_image_begin(PayloadRow *row, HeapTuple tuple, Datum *values, bool *nulls
 	image->starts = starts;
 	image->hash = row->plan->reported;
 	heap_deform_tuple(tuple, row->plan->desc, values, nulls);
+	if (unlikely(row->plan->virtual_columns != NULL))
+		virtual_columns_compute(row->plan->virtual_columns, tuple, values, nulls);
 }
 
 void

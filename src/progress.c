@@ -28,29 +28,12 @@ static LogSnapshot *newest = NULL;
 static int	n_open = 0;
 static bool moved = false;
 
-static LogSnapshot *
-progress_keep(const LogSnapshot *snapshot)
-{
-	MemoryContext old = MemoryContextSwitchTo(progress_context);
-	LogSnapshot *copy = log_snapshot_copy(snapshot);
-
-	MemoryContextSwitchTo(old);
-	return copy;
-}
-
-static void
-progress_release(LogSnapshot *snapshot)
-{
-	pfree(snapshot->xip);
-	pfree(snapshot);
-}
-
 void
 progress_init(MemoryContext context, const Cursor *cursor)
 {
 	progress_context = AllocSetContextCreate(context, "fluxhooks progress", ALLOCSET_DEFAULT_SIZES);
-	settled = progress_keep(cursor->last);
-	newest = progress_keep(cursor->last);
+	settled = log_snapshot_copy(cursor->last, progress_context);
+	newest = log_snapshot_copy(cursor->last, progress_context);
 }
 
 const LogSnapshot *
@@ -64,15 +47,15 @@ progress_open_window(const LogSnapshot *next, const LogPosition *position)
 {
 	OpenWindow *window = MemoryContextAllocZero(progress_context, sizeof(OpenWindow));
 
-	window->next = progress_keep(next);
+	window->next = log_snapshot_copy(next, progress_context);
 	if (position != NULL)
 		window->settled = *position;
 	else
 		window->settled.last_seq = -1;
 	dlist_init(&window->events);
 	dlist_push_tail(&windows, &window->node);
-	progress_release(newest);
-	newest = progress_keep(next);
+	log_snapshot_free(newest);
+	newest = log_snapshot_copy(next, progress_context);
 	moved = true;
 	return window;
 }
@@ -84,19 +67,19 @@ progress_open_window(const LogSnapshot *next, const LogPosition *position)
 void
 progress_skip(const LogSnapshot *next)
 {
-	progress_release(newest);
-	newest = progress_keep(next);
+	log_snapshot_free(newest);
+	newest = log_snapshot_copy(next, progress_context);
 	if (dlist_is_empty(&windows))
 	{
-		progress_release(settled);
-		settled = progress_keep(next);
+		log_snapshot_free(settled);
+		settled = log_snapshot_copy(next, progress_context);
 	}
 	else
 	{
 		OpenWindow *last = dlist_tail_element(OpenWindow, node, &windows);
 
-		progress_release(last->next);
-		last->next = progress_keep(next);
+		log_snapshot_free(last->next);
+		last->next = log_snapshot_copy(next, progress_context);
 	}
 }
 
@@ -162,7 +145,7 @@ progress_cursor(Cursor *cursor)
 		if (!window->read || !dlist_is_empty(&window->events))
 			break;
 		dlist_delete(&window->node);
-		progress_release(settled);
+		log_snapshot_free(settled);
 		settled = window->next;
 		pfree(window);
 		window = NULL;

@@ -2,9 +2,9 @@
  * queue.c
  *	  Writer's side of the event log.
  *
- * Events wait in memory, as formed tuples, and are inserted many at a time:
- * when there are many, and before the transaction commits or is prepared.
- * Each carries the subtransaction it was captured in, for a row inserted
+ * Events wait in memory, packed into chunks, and are inserted many at a time:
+ * when there is much, and before the transaction commits or is prepared.
+ * Each chunk carries the subtransaction it was captured in, for a row inserted
  * under a subtransaction vanishes with it: a flush for size writes only what
  * the present subtransaction captured itself.  What belongs to subtransactions
  * around it stays in memory; so that this memory is bounded as well, a subtransaction
@@ -20,41 +20,50 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
-#include "common/hashfn.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 #include "utils/xid8.h"
 
+#include "chunk.h"
+#include "fault.h"
+#include "id.h"
 #include "queue.h"
 #include "ring.h"
 #include "wakeup.h"
 
-PG_FUNCTION_INFO_V1(queue_delivery_id_sql);
-PG_FUNCTION_INFO_V1(queue_id_time_sql);
-
-#define QUEUE_FLUSH_EVENTS	1000
+#define QUEUE_FLUSH_CHUNKS	1000
 #define QUEUE_FLUSH_BYTES	(1024 * 1024)
 
 /* seq = number drawn by the flush, then the event's place in it */
 #define QUEUE_SEQ_BITS		20
 #define QUEUE_FLUSH_MAX		(1 << QUEUE_SEQ_BITS)
 
-typedef struct WaitingEvent
+/* A tuple of this length fills a page, and is not toasted (toast_tuple_target). */
+#define QUEUE_TUPLE_MAX		8160
+
+/* Memory that the first event of a chunk gets, unless it is larger; with more, all. */
+#define QUEUE_CHUNK_SMALL	512
+
+typedef struct WaitingChunk
 {
-	HeapTuple	tuple;
 	SubTransactionId subid;
-} WaitingEvent;
+	Oid			extension;		/* that captured it */
+	QueueEvent	first;			/* without its images */
+	int			n_events;
+	bytea	   *events;			/* its varlena header is set by the flush */
+	Size		len;			/* so far, header included */
+	Size		size;			/* allocated */
+	Size		limit;			/* it grows no further */
+} WaitingChunk;
 
 /*
  * Ordered by capture, and therefore by nesting as well: what the present
  * subtransaction captured is at the end.
  */
-static WaitingEvent *waiting = NULL;
+static WaitingChunk *waiting = NULL;
 static int	n_waiting = 0;
 static int	size_waiting = 0;
 static Size bytes_waiting = 0;
@@ -63,7 +72,7 @@ static MemoryContext queue_context = NULL;
 static bool
 queue_is_full(void)
 {
-	return n_waiting >= QUEUE_FLUSH_EVENTS || bytes_waiting >= QUEUE_FLUSH_BYTES;
+	return n_waiting >= QUEUE_FLUSH_CHUNKS || bytes_waiting >= QUEUE_FLUSH_BYTES;
 }
 
 static void
@@ -71,9 +80,9 @@ queue_forget(int first)
 {
 	for (int i = first; i < n_waiting; i++)
 	{
-		bytes_waiting -= waiting[i].tuple->t_len;
+		bytes_waiting -= waiting[i].len;
 		if (first > 0)
-			heap_freetuple(waiting[i].tuple);
+			pfree(waiting[i].events);
 	}
 	n_waiting = first;
 	if (first == 0)
@@ -85,16 +94,94 @@ queue_forget(int first)
 	}
 }
 
-/* Write the events from first on, in the name of the present (sub)transaction. */
+/* All columns but seq and id are known; events NULL: as if it were empty. */
+static void
+queue_chunk_values(const QueueEvent *first, int n_events, bytea *events, const pg_uuid_t *id,
+				   int64 seq, Datum *values)
+{
+#define PUT(attribute, datum)	(values[(attribute) - 1] = (datum))
+	PUT(CHUNK_ATTR_XID, FullTransactionIdGetDatum(GetTopFullTransactionId()));
+	PUT(CHUNK_ATTR_SEQ, Int64GetDatum(seq));
+	PUT(CHUNK_ATTR_CAPTURED_AT, TimestampTzGetDatum(first->captured_at));
+	PUT(CHUNK_ATTR_CID, Int32GetDatum((int32) first->cid));
+	PUT(CHUNK_ATTR_N_EVENTS, Int32GetDatum(n_events));
+	PUT(CHUNK_ATTR_OPERATION, CharGetDatum(first->operation));
+	PUT(CHUNK_ATTR_ID, UUIDPGetDatum(id));
+	PUT(CHUNK_ATTR_TABLE_SCHEMA, first->table_schema);
+	PUT(CHUNK_ATTR_TABLE_NAME, first->table_name);
+	PUT(CHUNK_ATTR_WEBHOOKS, first->webhooks);
+	PUT(CHUNK_ATTR_EVENTS, PointerGetDatum(events));
+#undef PUT
+}
+
+static HeapTuple
+queue_form_tuple(WaitingChunk *chunk, int64 seq)
+{
+	Datum		values[CHUNK_ATTRIBUTES];
+	bool		nulls[CHUNK_ATTRIBUTES] = {false};
+	pg_uuid_t	id;
+
+	StaticAssertStmt(CHUNK_ATTRIBUTES == RING_EVENT_ATTRIBUTES, "ring.h knows the columns of a chunk");
+	id_make(&id, chunk->first.captured_at);
+	SET_VARSIZE(chunk->events, chunk->len);
+	queue_chunk_values(&chunk->first, chunk->n_events, chunk->events, &id, seq, values);
+	return heap_form_tuple(ring_descriptor(RING_EVENT), values, nulls);
+}
+
+/*
+ * Drop those whose extension this transaction has dropped in the meantime,
+ * even where it has made a new one.
+ */
+static void
+queue_drop_orphans(int first)
+{
+	const Catalog *catalog = n_waiting > first ? catalog_get() : NULL;
+	int			kept = first;
+
+	for (int i = first; i < n_waiting; i++)
+	{
+		if (catalog != NULL && waiting[i].extension == catalog->extension)
+			waiting[kept++] = waiting[i];
+		else
+		{
+			bytes_waiting -= waiting[i].len;
+			pfree(waiting[i].events);
+		}
+	}
+	n_waiting = kept;
+}
+
+/*
+ * A transaction may be made read-only behind its own writes; what is still to be
+ * done for those is no new one.  An abort puts the variable right by itself.
+ */
+static int64
+queue_draw_number(void)
+{
+	bool		read_only = XactReadOnly;
+	int64		drawn;
+
+	XactReadOnly = false;
+	drawn = nextval_internal(catalog_require()->event_sequence, false);
+	XactReadOnly = read_only;
+	return drawn;
+}
+
+/* Write the chunks from first on, in the name of the present (sub)transaction. */
 static void
 queue_flush(int first)
 {
-	int			n = n_waiting - first;
+	int			n;
 	int64		drawn = 0;
+	int			n_numbered = QUEUE_FLUSH_MAX;
+	MemoryContext context;
+	MemoryContext old;
 	HeapTuple  *tuples;
 	Relation	rel;
 	bool		snapshot;
 
+	queue_drop_orphans(first);
+	n = n_waiting - first;
 	if (n == 0)
 		return;
 
@@ -102,31 +189,35 @@ queue_flush(int first)
 	snapshot = !ActiveSnapshotSet();
 	if (snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
+	context = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks flush", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
 	tuples = palloc(n * sizeof(HeapTuple));
 	rel = ring_open(RING_EVENT);
 	for (int i = 0; i < n; i++)
 	{
-		HeapTupleHeader header = waiting[first + i].tuple->t_data;
-		int64		seq;
+		WaitingChunk *chunk = &waiting[first + i];
 
-		if (i % QUEUE_FLUSH_MAX == 0)
-			drawn = nextval_internal(catalog_require()->event_sequence, false);
-		seq = (drawn << QUEUE_SEQ_BITS) | (i % QUEUE_FLUSH_MAX);
-
-		/* xid and seq come first, have no null before them and are 8 bytes each */
-		memcpy((char *) header + header->t_hoff + sizeof(FullTransactionId), &seq, sizeof(seq));
-		tuples[i] = waiting[first + i].tuple;
+		if (n_numbered + chunk->n_events > QUEUE_FLUSH_MAX)
+		{
+			drawn = queue_draw_number();
+			n_numbered = 0;
+		}
+		tuples[i] = queue_form_tuple(chunk, (drawn << QUEUE_SEQ_BITS) | n_numbered);
+		n_numbered += chunk->n_events;
 	}
+	FAULT_POINT("queue_flush");
 	ring_append(RING_EVENT, rel, tuples, n);
+	FAULT_POINT("queue_flushed");
 	table_close(rel, NoLock);
-	pfree(tuples);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 	if (snapshot)
 		PopActiveSnapshot();
 	queue_forget(first);
 	wakeup_events_at_commit();
 }
 
-/* Index of the first event that this subtransaction captured. */
+/* Index of the first chunk that this subtransaction captured. */
 static int
 queue_first_of(SubTransactionId subid)
 {
@@ -137,45 +228,88 @@ queue_first_of(SubTransactionId subid)
 	return first;
 }
 
-static HeapTuple
-queue_form_tuple(const QueueEvent *event)
+/*
+ * The chunk that an event goes to, if it still takes events: the last one of its
+ * subscription's group, of the same command, operation and subtransaction.
+ * Only those of other groups of the subscription may stand behind it, which
+ * hold the same row changes under other names: so no change of a row comes
+ * before an earlier one.
+ */
+static WaitingChunk *
+queue_find_chunk(const QueueEvent *event, SubTransactionId subid)
 {
-	Datum		values[EVENT_ATTRIBUTES];
-	bool		nulls[EVENT_ATTRIBUTES];
-	pg_uuid_t	id;
+	for (int i = n_waiting - 1; i >= 0; i--)
+	{
+		const QueueEvent *first = &waiting[i].first;
 
-	memset(nulls, 0, sizeof(nulls));
-	queue_make_id(&id, event->captured_at);
-#define PUT(attribute, datum)	(values[(attribute) - 1] = (datum))
-#define PUT_IMAGE(attribute, image) \
-	do { \
-		nulls[(attribute) - 1] = ((image) == NULL); \
-		values[(attribute) - 1] = PointerGetDatum(image); \
-	} while (0)
-	PUT(EVENT_ATTR_XID, FullTransactionIdGetDatum(GetTopFullTransactionId()));
-	PUT(EVENT_ATTR_SEQ, Int64GetDatum(0));
-	PUT(EVENT_ATTR_CAPTURED_AT, TimestampTzGetDatum(event->captured_at));
-	PUT(EVENT_ATTR_KEY_HASH, Int64GetDatum(event->images.key_hash));
-	PUT(EVENT_ATTR_OLD_KEY_HASH, Int64GetDatum(event->images.old_key_hash));
-	PUT(EVENT_ATTR_CID, Int32GetDatum((int32) event->cid));
-	PUT(EVENT_ATTR_OPERATION, CharGetDatum(event->operation));
-	PUT(EVENT_ATTR_ID, UUIDPGetDatum(&id));
-	PUT(EVENT_ATTR_TABLE_SCHEMA, event->table_schema);
-	PUT(EVENT_ATTR_TABLE_NAME, event->table_name);
-	PUT(EVENT_ATTR_WEBHOOKS, event->webhooks);
-	PUT_IMAGE(EVENT_ATTR_RECORD_KEY, event->images.record_key);
-	PUT_IMAGE(EVENT_ATTR_RECORD, event->images.record);
-	PUT_IMAGE(EVENT_ATTR_OLD_RECORD, event->images.old_record);
-	PUT_IMAGE(EVENT_ATTR_TRUNCATED, event->images.truncated);
-#undef PUT
-#undef PUT_IMAGE
-	return heap_form_tuple(ring_descriptor(RING_EVENT), values, nulls);
+		if (waiting[i].subid != subid || first->source != event->source ||
+			first->cid != event->cid || first->operation != event->operation)
+			return NULL;
+		if (first->group == event->group)
+			return &waiting[i];
+	}
+	return NULL;
+}
+
+static bool
+queue_chunk_takes(const WaitingChunk *chunk, const QueueEvent *event, Size len)
+{
+	return chunk->len + len <= chunk->limit &&
+		chunk->n_events < CHUNK_EVENTS_MAX &&
+		event->captured_at >= chunk->first.captured_at &&
+		event->captured_at - chunk->first.captured_at <= CHUNK_TIME_MAX;
+}
+
+/* What the events of a chunk may take for its tuple to fit a page. */
+static Size
+queue_chunk_limit(const QueueEvent *first)
+{
+	Datum		values[CHUNK_ATTRIBUTES];
+	bool		nulls[CHUNK_ATTRIBUTES] = {false};
+	pg_uuid_t	id;
+	varattrib_4b empty;
+	Size		others;
+
+	SET_VARSIZE(&empty, VARHDRSZ);
+	queue_chunk_values(first, 0, (bytea *) &empty, &id, 0, values);
+	others = MAXALIGN(SizeofHeapTupleHeader) +
+		heap_compute_data_size(ring_descriptor(RING_EVENT), values, nulls) + MAXIMUM_ALIGNOF;
+	return others < QUEUE_TUPLE_MAX ? QUEUE_TUPLE_MAX - others : 0;
+}
+
+static WaitingChunk *
+queue_new_chunk(const QueueEvent *event, SubTransactionId subid, Size len)
+{
+	WaitingChunk *chunk;
+
+	if (n_waiting == size_waiting)
+	{
+		size_waiting = Max(8, size_waiting * 2);
+		if (waiting == NULL)
+			waiting = palloc(size_waiting * sizeof(WaitingChunk));
+		else
+			waiting = repalloc_huge(waiting, size_waiting * sizeof(WaitingChunk));
+	}
+	chunk = &waiting[n_waiting];
+	chunk->subid = subid;
+	chunk->extension = catalog_require()->extension;
+	chunk->first = *event;
+	chunk->n_events = 0;
+	chunk->limit = queue_chunk_limit(event);
+	chunk->len = VARHDRSZ;
+	chunk->size = Max(VARHDRSZ + len, QUEUE_CHUNK_SMALL);
+	chunk->events = MemoryContextAllocHuge(queue_context, chunk->size);
+	bytes_waiting += VARHDRSZ;
+	n_waiting++;
+	return chunk;
 }
 
 void
 queue_append(const QueueEvent *event)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
+	Size		len = chunk_event_size(&event->images);
+	WaitingChunk *chunk;
 	MemoryContext old;
 
 	/*
@@ -186,18 +320,19 @@ queue_append(const QueueEvent *event)
 		queue_flush(queue_first_of(subid));
 
 	old = MemoryContextSwitchTo(queue_context);
-	if (n_waiting == size_waiting)
+	chunk = queue_find_chunk(event, subid);
+	if (chunk == NULL || !queue_chunk_takes(chunk, event, len))
+		chunk = queue_new_chunk(event, subid, len);
+	if (chunk->len + len > chunk->size)
 	{
-		size_waiting = Max(8, size_waiting * 2);
-		if (waiting == NULL)
-			waiting = palloc(size_waiting * sizeof(WaitingEvent));
-		else
-			waiting = repalloc_huge(waiting, size_waiting * sizeof(WaitingEvent));
+		chunk->size = chunk->limit;
+		chunk->events = repalloc(chunk->events, chunk->size);
 	}
-	waiting[n_waiting].tuple = queue_form_tuple(event);
-	waiting[n_waiting].subid = subid;
-	bytes_waiting += waiting[n_waiting].tuple->t_len;
-	n_waiting++;
+	chunk_append((char *) chunk->events + chunk->len,
+				 (uint32) (event->captured_at - chunk->first.captured_at), &event->images);
+	chunk->len += len;
+	chunk->n_events++;
+	bytes_waiting += len;
 	MemoryContextSwitchTo(old);
 }
 
@@ -240,82 +375,6 @@ queue_subxact_callback(SubXactEvent event, SubTransactionId subid,
 		default:
 			break;
 	}
-}
-
-/* Eight random bytes; OpenSSL is asked for a page of them at a time. */
-static uint64
-queue_random(void)
-{
-	static uint64 pool[64];
-	static int	left = 0;
-
-	if (left == 0)
-	{
-		if (!pg_strong_random(pool, sizeof(pool)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
-		left = lengthof(pool);
-	}
-	return pool[--left];
-}
-
-#define UUID_VARIANT_BITS	UINT64CONST(0x8000000000000000)
-#define UUID_RANDOM_BITS	UINT64CONST(0x3FFFFFFFFFFFFFFF)
-
-static void
-queue_store_uint64(unsigned char *out, uint64 value)
-{
-	for (int i = 0; i < 8; i++)
-		out[i] = (unsigned char) (value >> (56 - 8 * i));
-}
-
-void
-queue_make_id(pg_uuid_t *id, TimestampTz at)
-{
-	int64		us = at + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	uint64		ms = us / 1000;
-	uint64		fraction = (us % 1000) * 4096 / 1000;
-
-	queue_store_uint64(id->data, (ms << 16) | UINT64CONST(0x7000) | fraction);
-	queue_store_uint64(id->data + 8, UUID_VARIANT_BITS | (queue_random() & UUID_RANDOM_BITS));
-}
-
-void
-queue_delivery_id(pg_uuid_t *id, const pg_uuid_t *event_id, const pg_uuid_t *webhook_id)
-{
-	unsigned char mix[8];
-
-	queue_store_uint64(mix, hash_bytes_extended(webhook_id->data, UUID_LEN, 0) & UUID_RANDOM_BITS);
-	*id = *event_id;
-	for (int i = 0; i < 8; i++)
-		id->data[8 + i] ^= mix[i];
-}
-
-Datum
-queue_delivery_id_sql(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-
-	queue_delivery_id(id, PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1));
-	PG_RETURN_UUID_P(id);
-}
-
-/* What queue_make_id was given, to the microsecond: it keeps 1/4096 ms. */
-Datum
-queue_id_time_sql(PG_FUNCTION_ARGS)
-{
-	const pg_uuid_t *id = PG_GETARG_UUID_P(0);
-	uint64		high = 0;
-	int64		ms;
-	int64		fraction;
-
-	for (int i = 0; i < 8; i++)
-		high = (high << 8) | id->data[i];
-	ms = high >> 16;
-	fraction = high & 0xFFF;
-	PG_RETURN_TIMESTAMPTZ(ms * 1000 + (fraction * 1000 + 4095) / 4096 -
-						  (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
 }
 
 void

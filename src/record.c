@@ -8,57 +8,24 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/tableam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "mb/pg_wchar.h"
-#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
 #include "compat.h"
+#include "fault.h"
 #include "guc.h"
 #include "record.h"
 #include "ring.h"
 #include "sql.h"
-
-PG_FUNCTION_INFO_V1(record_is_settled_sql);
-
-/* attribute numbers of fluxhooks_internal.attempt */
-typedef enum AttemptAttribute
-{
-	ATTEMPT_ATTR_DELIVERY_ID = 1,
-	ATTEMPT_ATTR_WEBHOOK_ID,
-	ATTEMPT_ATTR_XID,
-	ATTEMPT_ATTR_SEQ,
-	ATTEMPT_ATTR_STARTED_AT,
-	ATTEMPT_ATTR_RESPONSE_TIME_MS,
-	ATTEMPT_ATTR_CID,
-	ATTEMPT_ATTR_ATTEMPT,
-	ATTEMPT_ATTR_STATUS_CODE,
-	ATTEMPT_ATTR_OUTCOME,
-	ATTEMPT_ATTR_ERROR_CODE,
-	ATTEMPT_ATTR_ERROR,
-	ATTEMPT_ATTR_URL,
-	ATTEMPT_ATTR_REMOTE_ADDRESS,
-	ATTEMPT_ATTR_RESPONSE_BODY,
-	ATTEMPT_ATTR_OPERATION,
-	ATTEMPT_ATTR_CAPTURED_AT,
-	ATTEMPT_ATTR_TABLE_SCHEMA,
-	ATTEMPT_ATTR_TABLE_NAME,
-	ATTEMPT_ATTR_RECORD_KEY,
-	ATTEMPT_ATTR_BODY
-} AttemptAttribute;
 
 #define ATTEMPT_ATTRIBUTES	ATTEMPT_ATTR_BODY
 
@@ -106,8 +73,11 @@ record_response_text(const HttpResult *result)
 {
 	size_t		len = Min(result->body_len, (size_t) guc_max_response_size);
 	bool		cut = result->body_len >= (size_t) guc_max_response_size;
-	char	   *utf8 = record_valid_utf8(result->body, len, cut);
+	char	   *utf8;
 
+	if (GetDatabaseEncoding() == PG_UTF8 && pg_verify_mbstr(PG_UTF8, result->body, len, true))
+		return cstring_to_text_with_len(result->body, len);
+	utf8 = record_valid_utf8(result->body, len, cut);
 	return cstring_to_text(compat_utf8_to_server(utf8, strlen(utf8)));
 }
 
@@ -121,13 +91,23 @@ record_address(const char *address)
 	return DirectFunctionCall1(inet_in, CStringGetDatum(plain));
 }
 
+/* What the row before had as well, most of the time. */
+typedef struct FormedAttempt
+{
+	const char *url;
+	Datum		url_text;
+	char		address[HTTP_ADDRESS_SIZE];
+	Datum		address_inet;
+} FormedAttempt;
+
 static HeapTuple
-record_form_attempt(TupleDesc desc, const AttemptRow *row)
+record_form_attempt(TupleDesc desc, const AttemptRow *row, FormedAttempt *before)
 {
 	Datum		values[ATTEMPT_ATTRIBUTES];
 	bool		nulls[ATTEMPT_ATTRIBUTES];
 	const HttpResult *result = row->result;
 
+	StaticAssertStmt(ATTEMPT_ATTRIBUTES == RING_ATTEMPT_ATTRIBUTES, "ring.h knows the columns of an attempt");
 	memset(nulls, true, sizeof(nulls));
 #define PUT(attribute, datum) \
 	(nulls[(attribute) - 1] = false, values[(attribute) - 1] = (datum))
@@ -140,7 +120,12 @@ record_form_attempt(TupleDesc desc, const AttemptRow *row)
 	PUT(ATTEMPT_ATTR_ATTEMPT, Int32GetDatum(row->attempt));
 	PUT(ATTEMPT_ATTR_OUTCOME, CharGetDatum(row->outcome));
 	if (row->url != NULL)
-		PUT(ATTEMPT_ATTR_URL, CStringGetTextDatum(row->url));
+	{
+		if (before->url == NULL || strcmp(before->url, row->url) != 0)
+			before->url_text = CStringGetTextDatum(compat_utf8_to_server(row->url, strlen(row->url)));
+		before->url = row->url;
+		PUT(ATTEMPT_ATTR_URL, before->url_text);
+	}
 	if (result != NULL)
 	{
 		PUT(ATTEMPT_ATTR_RESPONSE_TIME_MS, Float8GetDatum(result->response_time_ms));
@@ -152,10 +137,17 @@ record_form_attempt(TupleDesc desc, const AttemptRow *row)
 			PUT(ATTEMPT_ATTR_ERROR, CStringGetTextDatum(result->error));
 		}
 		if (result->remote_address[0] != '\0')
-			PUT(ATTEMPT_ATTR_REMOTE_ADDRESS, record_address(result->remote_address));
+		{
+			if (strcmp(before->address, result->remote_address) != 0)
+				before->address_inet = record_address(result->remote_address);
+			strlcpy(before->address, result->remote_address, sizeof(before->address));
+			PUT(ATTEMPT_ATTR_REMOTE_ADDRESS, before->address_inet);
+		}
 		if (result->status_code != 0)
 			PUT(ATTEMPT_ATTR_RESPONSE_BODY, PointerGetDatum(record_response_text(result)));
 	}
+	if (row->error != NULL)
+		PUT(ATTEMPT_ATTR_ERROR, CStringGetTextDatum(row->error));
 	if (row->operation != 0)
 	{
 		PUT(ATTEMPT_ATTR_OPERATION, CharGetDatum(row->operation));
@@ -171,11 +163,24 @@ record_form_attempt(TupleDesc desc, const AttemptRow *row)
 	return heap_form_tuple(desc, values, nulls);
 }
 
+static int
+record_compare_attempts(const void *a, const void *b)
+{
+	const AttemptRow *x = *(const AttemptRow *const *) a;
+	const AttemptRow *y = *(const AttemptRow *const *) b;
+	int			order = memcmp(&x->webhook_id, &y->webhook_id, UUID_LEN);
+
+	return order != 0 ? order : memcmp(&x->delivery_id, &y->delivery_id, UUID_LEN);
+}
+
+/* In the order of their index, which then mostly grows at its end. */
 void
 record_attempts(const AttemptRow *rows, int n_rows)
 {
 	MemoryContext context;
 	MemoryContext old;
+	const AttemptRow **sorted;
+	FormedAttempt before = {0};
 	HeapTuple  *tuples;
 	Relation	rel;
 
@@ -183,11 +188,17 @@ record_attempts(const AttemptRow *rows, int n_rows)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks attempts", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
+	sorted = palloc(n_rows * sizeof(AttemptRow *));
+	for (int i = 0; i < n_rows; i++)
+		sorted[i] = &rows[i];
+	qsort(sorted, n_rows, sizeof(AttemptRow *), record_compare_attempts);
 	tuples = palloc(n_rows * sizeof(HeapTuple));
 	rel = ring_open(RING_ATTEMPT);
 	for (int i = 0; i < n_rows; i++)
-		tuples[i] = record_form_attempt(RelationGetDescr(rel), &rows[i]);
+		tuples[i] = record_form_attempt(ring_descriptor(RING_ATTEMPT), sorted[i], &before);
+	FAULT_POINT("record_attempts");
 	ring_append(RING_ATTEMPT, rel, tuples, n_rows);
+	FAULT_POINT("record_attempts_written");
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -268,8 +279,10 @@ record_pending(const PendingRow *rows, int n_rows)
 				   "(delivery_id, webhook_id, number, due_at, pending_since, xid, seq, "
 				   " key_hash, old_key_hash, cid, attempts, attempts_before) "
 				   "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
-				   "ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at, attempts = excluded.attempts",
+				   "ON CONFLICT (delivery_id) DO UPDATE SET due_at = excluded.due_at, "
+				   " attempts = excluded.attempts, attempts_before = excluded.attempts_before",
 				   SPI_OK_INSERT, lengthof(elements), types, values);
+	FAULT_POINT("record_pending_written");
 }
 
 void
@@ -290,6 +303,7 @@ record_settled(const pg_uuid_t *delivery_ids, int n)
 				   "DELETE FROM fluxhooks_internal.pending "
 				   "WHERE delivery_id OPERATOR(pg_catalog.=) ANY ($1)",
 				   SPI_OK_DELETE, 1, types, &value);
+	FAULT_POINT("record_settled_deleted");
 }
 
 /* ---------------------------------------------------------- pending, reading */
@@ -343,8 +357,7 @@ record_read_pending(HeapTuple tuple, TupleDesc desc, PendingDelivery *delivery)
 	delivery->body = record_get_bytes(tuple, desc, 18, &delivery->body_len);
 }
 
-/* Copy what the last SPI query found into context. */
-static int
+int
 record_take_pending(MemoryContext context, PendingDelivery **deliveries)
 {
 	int			n = SPI_processed;
@@ -456,54 +469,4 @@ record_max_number(void)
 	sql_execute("SELECT COALESCE(max(number), 0) FROM fluxhooks_internal.pending",
 				SPI_OK_SELECT, 0, NULL, NULL);
 	return DatumGetInt64(sql_value(0, 1, &isnull));
-}
-
-/* Does the index lead to a visible row with these keys? */
-static bool
-record_exists(Oid table, Oid index_oid, int n_keys, const pg_uuid_t *const *values)
-{
-	Relation	heap = table_open(table, AccessShareLock);
-	bool		found = false;
-
-	if (RelationGetNumberOfBlocks(heap) > 0)
-	{
-		Relation	index = index_open(index_oid, AccessShareLock);
-		TupleTableSlot *slot = table_slot_create(heap, NULL);
-		IndexScanDesc scan = compat_index_beginscan(heap, index, GetActiveSnapshot(), n_keys);
-		ScanKeyData keys[2];
-
-		for (int i = 0; i < n_keys; i++)
-			ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(values[i]));
-		index_rescan(scan, keys, n_keys, NULL, 0);
-		found = index_getnext_slot(scan, ForwardScanDirection, slot);
-		index_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
-		index_close(index, AccessShareLock);
-	}
-	table_close(heap, AccessShareLock);
-	return found;
-}
-
-bool
-record_is_settled(const pg_uuid_t *webhook_id, const pg_uuid_t *delivery_id)
-{
-	const Catalog *catalog = catalog_require();
-	const pg_uuid_t *attempt_key[] = {webhook_id, delivery_id};
-	int			current = ring_current_slot();
-
-	/* most have been attempted lately, if at all */
-	for (int i = 0; i < RING_SLOTS; i++)
-	{
-		int			slot = (current - i + RING_SLOTS) % RING_SLOTS;
-
-		if (record_exists(catalog->attempt[slot], catalog->attempt_index[slot], 2, attempt_key))
-			return true;
-	}
-	return record_exists(catalog->pending, catalog->pending_pkey, 1, &delivery_id);
-}
-
-Datum
-record_is_settled_sql(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(record_is_settled(PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1)));
 }

@@ -17,6 +17,35 @@
 #include "queue.h"
 #include "window.h"
 
+/* attribute numbers of fluxhooks_internal.attempt */
+typedef enum AttemptAttribute
+{
+	ATTEMPT_ATTR_DELIVERY_ID = 1,
+	ATTEMPT_ATTR_WEBHOOK_ID,
+	ATTEMPT_ATTR_XID,
+	ATTEMPT_ATTR_SEQ,
+	ATTEMPT_ATTR_STARTED_AT,
+	ATTEMPT_ATTR_RESPONSE_TIME_MS,
+	ATTEMPT_ATTR_CID,
+	ATTEMPT_ATTR_ATTEMPT,
+	ATTEMPT_ATTR_STATUS_CODE,
+	ATTEMPT_ATTR_OUTCOME,
+	ATTEMPT_ATTR_ERROR_CODE,
+	ATTEMPT_ATTR_ERROR,
+	ATTEMPT_ATTR_URL,
+	ATTEMPT_ATTR_REMOTE_ADDRESS,
+	ATTEMPT_ATTR_RESPONSE_BODY,
+	ATTEMPT_ATTR_OPERATION,
+	ATTEMPT_ATTR_CAPTURED_AT,
+	ATTEMPT_ATTR_TABLE_SCHEMA,
+	ATTEMPT_ATTR_TABLE_NAME,
+	ATTEMPT_ATTR_RECORD_KEY,
+	ATTEMPT_ATTR_BODY
+} AttemptAttribute;
+
+/* of fluxhooks_internal.pending; the rest is known to SQL alone */
+#define PENDING_ATTR_DELIVERY_ID	1
+
 /* attempt.outcome */
 #define OUTCOME_SUCCESS		's'
 #define OUTCOME_RETRY		'r'
@@ -35,6 +64,7 @@ typedef struct AttemptRow
 	TimestampTz started_at;
 	const char *url;
 	const HttpResult *result;	/* NULL for cancelled */
+	const char *error;			/* why it was cancelled, where that is to be told */
 
 	/* of the event, where its row may go before this one; else operation 0 */
 	char		operation;
@@ -64,10 +94,11 @@ typedef struct PendingRow
 	int64		key_hash;
 	int64		old_key_hash;
 	int			attempts;		/* made so far */
-	int			attempts_before;	/* of them, made before the last redeliver() */
+	int			attempts_before;	/* of them, those that spent no retry: made
+									 * before the last redeliver(), or probes */
 } PendingRow;
 
-/* Insert, or give the rows that exist their new due_at and attempts. */
+/* Insert, or give the rows that exist their new due_at and numbers of attempts. */
 extern void record_pending(const PendingRow *rows, int n_rows);
 
 /* Forget pending rows of deliveries that have ended. */
@@ -102,6 +133,12 @@ extern int	record_load_pending(const pg_uuid_t *webhook_id, const PendingPositio
 								TimestampTz until, int limit, MemoryContext context,
 								PendingDelivery **deliveries);
 
+/*
+ * What the last SPI query found, which had pending's columns in the order of
+ * PendingDelivery.  Palloc'd in context.  Returns how many.
+ */
+extern int	record_take_pending(MemoryContext context, PendingDelivery **deliveries);
+
 /* The pending row of one delivery; NULL where there is none. */
 extern PendingDelivery *record_load_delivery(const pg_uuid_t *delivery_id, MemoryContext context);
 
@@ -118,15 +155,5 @@ extern bool record_next_due(const pg_uuid_t *webhook_id, const PendingPosition *
 
 /* The greatest number in pending; 0 where it is empty. */
 extern int64 record_max_number(void);
-
-/*
- * Has this delivery an attempt or a pending row, as far as the active snapshot
- * sees?  By the indexes, whatever a planner would think of tables that grow
- * by a million rows between two of its looks.
- */
-extern bool record_is_settled(const pg_uuid_t *webhook_id, const pg_uuid_t *delivery_id);
-
-/* SQL: fluxhooks_internal.delivery_is_settled(webhook_id uuid, delivery_id uuid) RETURNS boolean */
-extern PGDLLEXPORT Datum record_is_settled_sql(PG_FUNCTION_ARGS);
 
 #endif

@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
+#include "compat.h"
 #include "reference.h"
 
 PG_FUNCTION_INFO_V1(role_reference_in);
@@ -74,13 +75,19 @@ role_reference_in(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(reference_make(get_role_oid(name, true), name));
 }
 
+char *
+reference_role_show(Datum datum)
+{
+	Reference  *reference = reference_get(datum);
+	char	   *name = GetUserNameFromId(reference->oid, true);
+
+	return name ? name : pstrdup(reference->name);
+}
+
 Datum
 role_reference_out(PG_FUNCTION_ARGS)
 {
-	Reference  *reference = reference_get(PG_GETARG_DATUM(0));
-	char	   *name = GetUserNameFromId(reference->oid, true);
-
-	PG_RETURN_CSTRING(name ? name : pstrdup(reference->name));
+	PG_RETURN_CSTRING(reference_role_show(PG_GETARG_DATUM(0)));
 }
 
 Datum
@@ -127,13 +134,19 @@ table_reference_in(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(reference_make(reference_find_table(name), name));
 }
 
+char *
+reference_table_show(Datum datum)
+{
+	Reference  *reference = reference_get(datum);
+	char	   *name = reference_table_name(reference->oid);
+
+	return name ? name : pstrdup(reference->name);
+}
+
 Datum
 table_reference_out(PG_FUNCTION_ARGS)
 {
-	Reference  *reference = reference_get(PG_GETARG_DATUM(0));
-	char	   *name = reference_table_name(reference->oid);
-
-	PG_RETURN_CSTRING(name ? name : pstrdup(reference->name));
+	PG_RETURN_CSTRING(reference_table_show(PG_GETARG_DATUM(0)));
 }
 
 Datum

@@ -14,4 +14,8 @@
  */
 extern Oid	reference_get_oid(Datum reference);
 
+/* The present name, or the remembered one of what is gone; palloc'd. */
+extern char *reference_role_show(Datum reference);
+extern char *reference_table_show(Datum reference);
+
 #endif

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
@@ -15,14 +16,17 @@
 #include "signature.h"
 
 #define STATIC_HEADERS	2		/* Content-Type, User-Agent */
-#define OWN_HEADERS		6		/* at most, per request */
+#define OWN_HEADERS		7		/* at most, per request */
 
 struct RequestTemplate
 {
 	int			users;			/* its owner, and requests */
 	char	   *url;
+	HttpTarget *target;			/* of the url, or NULL */
 	int			timeout_ms;
 	SignatureKey *key;			/* NULL: unsigned */
+	SignatureKey *old_key;		/* NULL: the secret has no predecessor */
+	TimestampTz old_key_expires_at;
 	char	  **lines;
 	int			n_lines;
 };
@@ -37,7 +41,8 @@ struct Request
 	char		event[48];
 	char		timestamp[48];
 	char		hex[32 + SIGNATURE_HEX_SIZE];
-	char		standard[32 + SIGNATURE_STANDARD_SIZE];
+	char		old_hex[32 + SIGNATURE_HEX_SIZE];
+	char		standard[32 + 2 * SIGNATURE_STANDARD_SIZE];
 	char	   *lines[FLEXIBLE_ARRAY_MEMBER];
 };
 
@@ -58,10 +63,24 @@ template_add_line(RequestTemplate *template, const char *name, const char *value
 	return true;
 }
 
+static bool
+template_set_keys(RequestTemplate *template, const RequestConfig *config)
+{
+	if (config->secret == NULL)
+		return true;
+	template->key = signature_key_make(config->secret);
+	if (config->old_secret != NULL)
+	{
+		template->old_key = signature_key_make(config->old_secret);
+		template->old_key_expires_at = config->old_secret_expires_at;
+		if (template->old_key == NULL)
+			return false;
+	}
+	return template->key != NULL;
+}
+
 RequestTemplate *
-request_template_make(const char *url, const char *secret,
-					  const char **header_names, const char **header_values,
-					  int n_headers, int timeout_seconds)
+request_template_make(const RequestConfig *config)
 {
 	RequestTemplate *template = calloc(1, sizeof(RequestTemplate));
 	bool		complete;
@@ -69,20 +88,16 @@ request_template_make(const char *url, const char *secret,
 	if (template == NULL)
 		return NULL;
 	template->users = 1;
-	template->url = strdup(url);
-	template->timeout_ms = timeout_seconds * 1000;
-	template->lines = calloc(STATIC_HEADERS + n_headers, sizeof(char *));
-	complete = template->url != NULL && template->lines != NULL;
-	if (complete && secret != NULL)
-	{
-		template->key = signature_key_make(secret);
-		complete = template->key != NULL;
-	}
-	complete = complete &&
+	template->url = strdup(config->url);
+	template->target = http_target_make(config->url);
+	template->timeout_ms = config->timeout_seconds * 1000;
+	template->lines = calloc(STATIC_HEADERS + config->n_headers, sizeof(char *));
+	complete = template->url != NULL && template->lines != NULL &&
+		template_set_keys(template, config) &&
 		template_add_line(template, "Content-Type", "application/json") &&
 		template_add_line(template, "User-Agent", "fluxhooks/" FLUXHOOKS_VERSION);
-	for (int i = 0; complete && i < n_headers; i++)
-		complete = template_add_line(template, header_names[i], header_values[i]);
+	for (int i = 0; complete && i < config->n_headers; i++)
+		complete = template_add_line(template, config->header_names[i], config->header_values[i]);
 	if (complete)
 		return template;
 	request_template_free(template);
@@ -97,8 +112,9 @@ request_template_free(RequestTemplate *template)
 	for (int i = 0; i < template->n_lines; i++)
 		free(template->lines[i]);
 	free(template->lines);
-	if (template->key != NULL)
-		signature_key_free(template->key);
+	signature_key_free(template->key);
+	signature_key_free(template->old_key);
+	http_target_free(template->target);
 	free(template->url);
 	free(template);
 }
@@ -125,20 +141,53 @@ request_format_uuid(const pg_uuid_t *id, char out[REQUEST_UUID_SIZE])
 	*p = '\0';
 }
 
-static bool
-request_sign(Request *request, SignatureKey *key, const char *id, const char *timestamp)
+/* "name: value", put together at line, as the next header line. */
+static void
+request_add_line(Request *request, char *line, const char *name, const char *value)
 {
-	static const char hex_name[] = "X-Fluxbase-Signature: ";
-	static const char standard_name[] = "webhook-signature: ";
+	size_t		len = strlen(name);
 
-	memcpy(request->hex, hex_name, sizeof(hex_name));
-	memcpy(request->standard, standard_name, sizeof(standard_name));
-	if (!signature_hex(key, request->body, request->http.body_len,
-					   request->hex + sizeof(hex_name) - 1) ||
-		!signature_standard(key, id, timestamp, request->body, request->http.body_len,
-							request->standard + sizeof(standard_name) - 1))
+	memcpy(line, name, len);
+	strcpy(line + len, value);
+	request->http.headers[request->http.n_headers++] = line;
+}
+
+/* The same with the body's signature as value. */
+static bool
+request_add_hex(Request *request, SignatureKey *key, const char *name, char *line)
+{
+	size_t		len = strlen(name);
+
+	memcpy(line, name, len);
+	if (!signature_hex(key, request->body, request->http.body_len, line + len))
 		return false;
-	request->http.headers[request->http.n_headers++] = request->hex;
+	request->http.headers[request->http.n_headers++] = line;
+	return true;
+}
+
+/*
+ * Sign with the secret, and with its predecessor (NULL: none) as well, so
+ * that a receiver which knows either verifies.
+ */
+static bool
+request_sign(Request *request, SignatureKey *key, SignatureKey *old_key,
+			 const char *id, const char *timestamp)
+{
+	static const char standard_name[] = "webhook-signature: ";
+	char	   *standard = request->standard + sizeof(standard_name) - 1;
+
+	memcpy(request->standard, standard_name, sizeof(standard_name));
+	if (!request_add_hex(request, key, "X-Fluxbase-Signature: ", request->hex) ||
+		!signature_standard(key, id, timestamp, request->body, request->http.body_len, standard))
+		return false;
+	if (old_key != NULL)
+	{
+		standard += strlen(standard);
+		*standard++ = ' ';
+		if (!request_add_hex(request, old_key, "X-Fluxbase-Signature-Previous: ", request->old_hex) ||
+			!signature_standard(old_key, id, timestamp, request->body, request->http.body_len, standard))
+			return false;
+	}
 	request->http.headers[request->http.n_headers++] = request->standard;
 	return true;
 }
@@ -160,14 +209,15 @@ request_make(RequestTemplate *template, const char *event_name,
 		return NULL;
 	}
 	request_format_uuid(delivery_id, id);
-	snprintf(timestamp, sizeof(timestamp), INT64_FORMAT,
-			 now / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (int64) SECS_PER_DAY);
+	pg_lltoa(now / USECS_PER_SEC + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (int64) SECS_PER_DAY,
+			 timestamp);
 
 	request->template = template;
 	template->users++;
 	request->body = body;
 	http = &request->http;
 	http->url = template->url;
+	http->target = template->target;
 	http->body = body;
 	http->body_len = body_len;
 	http->timeout_ms = template->timeout_ms;
@@ -177,15 +227,14 @@ request_make(RequestTemplate *template, const char *event_name,
 	memcpy(request->lines, template->lines, sizeof(char *) * template->n_lines);
 	http->n_headers = template->n_lines;
 
-	snprintf(request->event, sizeof(request->event), "X-Fluxbase-Event: %s", event_name);
-	snprintf(request->delivery, sizeof(request->delivery), "X-Fluxbase-Delivery: %s", id);
-	snprintf(request->id, sizeof(request->id), "webhook-id: %s", id);
-	snprintf(request->timestamp, sizeof(request->timestamp), "webhook-timestamp: %s", timestamp);
-	http->headers[http->n_headers++] = request->event;
-	http->headers[http->n_headers++] = request->delivery;
-	http->headers[http->n_headers++] = request->id;
-	http->headers[http->n_headers++] = request->timestamp;
-	if (template->key != NULL && !request_sign(request, template->key, id, timestamp))
+	request_add_line(request, request->event, "X-Fluxbase-Event: ", event_name);
+	request_add_line(request, request->delivery, "X-Fluxbase-Delivery: ", id);
+	request_add_line(request, request->id, "webhook-id: ", id);
+	request_add_line(request, request->timestamp, "webhook-timestamp: ", timestamp);
+	if (template->key != NULL &&
+		!request_sign(request, template->key,
+					  now < template->old_key_expires_at ? template->old_key : NULL,
+					  id, timestamp))
 	{
 		request_free(request);
 		return NULL;

@@ -15,13 +15,21 @@
 /* What all requests of one webhook share: url, headers, key, timeout. */
 typedef struct RequestTemplate RequestTemplate;
 
-/*
- * url, secret (NULL: unsigned), names and values are UTF-8.  NULL when memory
- * is short.
- */
-extern RequestTemplate *request_template_make(const char *url, const char *secret,
-											  const char **header_names, const char **header_values,
-											  int n_headers, int timeout_seconds);
+/* Strings are UTF-8. */
+typedef struct RequestConfig
+{
+	const char *url;
+	const char *secret;			/* NULL: unsigned */
+	const char *old_secret;		/* NULL: none; signs as well until it expires */
+	TimestampTz old_secret_expires_at;
+	int			n_headers;
+	const char **header_names;
+	const char **header_values;
+	int			timeout_seconds;
+} RequestConfig;
+
+/* Copies what it needs; NULL when memory is short. */
+extern RequestTemplate *request_template_make(const RequestConfig *config);
 extern void request_template_free(RequestTemplate *template);
 extern const char *request_template_url(const RequestTemplate *template);
 

@@ -17,8 +17,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "executor/tuptable.h"
+#include "fault.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
@@ -39,8 +42,13 @@
 #define RING_ATTR_CLOSED	3
 
 static int	current_slot = -1;
+static uint32 slots_in_use = 0; /* bit per slot, known when current_slot is */
 static Oid	watched = InvalidOid;	/* the relation "webhook", as last seen */
+static const int known_attributes[RING_KINDS] = {
+	RING_EVENT_ATTRIBUTES, RING_ATTEMPT_ATTRIBUTES, RING_CURSOR_ATTRIBUTES
+};
 static Oid	descriptor_of[RING_KINDS];
+static bool descriptor_valid[RING_KINDS];
 static TupleDesc descriptors[RING_KINDS];
 static TupleTableSlot **batch_slots[RING_KINDS];	/* RING_BATCH each, made once */
 
@@ -49,36 +57,17 @@ ring_relcache_callback(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == watched)
 		current_slot = -1;
+	for (int kind = 0; kind < RING_KINDS; kind++)
+	{
+		if (relid == InvalidOid || relid == descriptor_of[kind])
+			descriptor_valid[kind] = false;
+	}
 }
 
 Oid
-ring_table(const Catalog *catalog, RingKind kind, int slot)
+ring_table(RingKind kind, int slot)
 {
-	switch (kind)
-	{
-		case RING_EVENT:
-			return catalog->event[slot];
-		case RING_ATTEMPT:
-			return catalog->attempt[slot];
-		case RING_CURSOR:
-			return catalog->cursor[slot];
-	}
-	return InvalidOid;
-}
-
-Oid
-ring_index(const Catalog *catalog, RingKind kind, int slot)
-{
-	switch (kind)
-	{
-		case RING_EVENT:
-			return catalog->event_index[slot];
-		case RING_ATTEMPT:
-			return catalog->attempt_index[slot];
-		case RING_CURSOR:
-			return catalog->cursor_index[slot];
-	}
-	return InvalidOid;
+	return catalog_ring_table(kind, slot);
 }
 
 /*
@@ -95,15 +84,17 @@ ring_read_current_slot(void)
 	int			slot = -1;
 
 	watched = catalog->webhook;
+	slots_in_use = 0;
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (!heap_attisnull(tuple, RING_ATTR_OPENED, RelationGetDescr(rel)) &&
-			heap_attisnull(tuple, RING_ATTR_CLOSED, RelationGetDescr(rel)))
-		{
-			bool		isnull;
+		bool		isnull;
+		int			number = DatumGetInt32(heap_getattr(tuple, RING_ATTR_SLOT, RelationGetDescr(rel), &isnull));
 
-			slot = DatumGetInt32(heap_getattr(tuple, RING_ATTR_SLOT, RelationGetDescr(rel), &isnull));
-		}
+		if (heap_attisnull(tuple, RING_ATTR_OPENED, RelationGetDescr(rel)))
+			continue;
+		slots_in_use |= UINT32_C(1) << number;
+		if (heap_attisnull(tuple, RING_ATTR_CLOSED, RelationGetDescr(rel)))
+			slot = number;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -127,13 +118,23 @@ ring_current_slot(void)
 	return current_slot;
 }
 
+void
+ring_open_reader(IndexReader *reader, RingKind kind, int slot, int n_keys)
+{
+	memset(reader, 0, sizeof(*reader));
+	AcceptInvalidationMessages();
+	(void) ring_current_slot();
+	if (slots_in_use & (UINT32_C(1) << slot))
+		index_reader_open(reader, ring_table(kind, slot), INDEX_OTHER, n_keys);
+}
+
 Relation
 ring_open(RingKind kind)
 {
 	for (;;)
 	{
 		int			slot = ring_current_slot();
-		Relation	rel = table_open(ring_table(catalog_require(), kind, slot), RowExclusiveLock);
+		Relation	rel = table_open(ring_table(kind, slot), RowExclusiveLock);
 
 		if (slot == ring_current_slot())
 			return rel;
@@ -141,35 +142,73 @@ ring_open(RingKind kind)
 	}
 }
 
+/*
+ * Have the columns that both this library and the script that made the table
+ * know of: the script may be older, or newer, until the server is restarted or
+ * the extension updated.
+ */
+static void
+ring_make_descriptor(RingKind kind, Oid table)
+{
+	Relation	rel = table_open(table, AccessShareLock);
+	int			n = Min(RelationGetNumberOfAttributes(rel), known_attributes[kind]);
+
+	if (descriptor_of[kind] != table || descriptors[kind]->natts != n)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc	desc = CreateTemplateTupleDesc(n);
+
+		for (int i = 1; i <= n; i++)
+			TupleDescCopyEntry(desc, i, RelationGetDescr(rel), i);
+		/* those of a former script, if any, are small and may be in use */
+		batch_slots[kind] = NULL;
+		descriptors[kind] = desc;
+		descriptor_of[kind] = table;
+		MemoryContextSwitchTo(old);
+	}
+	table_close(rel, AccessShareLock);
+}
+
 TupleDesc
 ring_descriptor(RingKind kind)
 {
-	Oid			table = ring_table(catalog_require(), kind, 0);
+	Oid			table = ring_table(kind, 0);
 
-	if (descriptor_of[kind] != table)
+	if (descriptor_of[kind] != table || !descriptor_valid[kind])
 	{
-		Relation	rel = table_open(table, AccessShareLock);
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		/* those of a former extension, if any, are small and may be in use */
-		batch_slots[kind] = NULL;
-		descriptors[kind] = CreateTupleDescCopy(RelationGetDescr(rel));
-		descriptor_of[kind] = table;
-		MemoryContextSwitchTo(old);
-		table_close(rel, AccessShareLock);
+		/* before looking: whoever alters it now is heard */
+		descriptor_valid[kind] = true;
+		ring_make_descriptor(kind, table);
 	}
 	return descriptors[kind];
+}
+
+/* One index, unless REINDEX CONCURRENTLY is making the next: from some time on it has to be filled, too. */
+static List *
+ring_open_indexes(Relation rel)
+{
+	List	   *oids = RelationGetIndexList(rel);
+	List	   *indexes = NIL;
+	ListCell   *lc;
+
+	foreach(lc, oids)
+		indexes = lappend(indexes, index_open(lfirst_oid(lc), RowExclusiveLock));
+	list_free(oids);
+	return indexes;
 }
 
 static void
 ring_insert_index_entries(Relation rel, Relation index, HeapTuple *tuples,
 						  TupleTableSlot **slots, int n_tuples)
 {
-	struct IndexInfo *info = BuildIndexInfo(index);
+	struct IndexInfo *info;
 	int			n_keys = IndexRelationGetNumberOfKeyAttributes(index);
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
 
+	if (!index->rd_index->indisready)
+		return;
+	info = BuildIndexInfo(index);
 	for (int i = 0; i < n_tuples; i++)
 	{
 		for (int k = 0; k < n_keys; k++)
@@ -201,33 +240,55 @@ ring_slots(RingKind kind)
 	return batch_slots[kind];
 }
 
+/*
+ * Where rows are written for logical decoding, too, one by one: a multi-insert
+ * knows no way to leave that out.
+ */
+static void
+ring_insert_heap(Relation rel, HeapTuple *tuples, TupleTableSlot **slots, int n_tuples)
+{
+	CommandId	cid = GetCurrentCommandId(true);
+
+	if (!RelationIsLogicallyLogged(rel))
+	{
+		heap_multi_insert(rel, slots, n_tuples, cid, 0, NULL);
+		return;
+	}
+	for (int i = 0; i < n_tuples; i++)
+	{
+		heap_insert(rel, tuples[i], cid, HEAP_INSERT_NO_LOGICAL, NULL);
+		slots[i]->tts_tid = tuples[i]->t_self;
+	}
+}
+
 void
 ring_append(RingKind kind, Relation rel, HeapTuple *tuples, int n_tuples)
 {
-	List	   *indexes = RelationGetIndexList(rel);
+	List	   *indexes = ring_open_indexes(rel);
 	TupleTableSlot **slots = ring_slots(kind);
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "fluxhooks ring batch",
 												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(batch);
-	Relation	index;
+	ListCell   *lc;
 
-	Assert(list_length(indexes) == 1);
-	index = index_open(linitial_oid(indexes), RowExclusiveLock);
 	for (int done = 0; done < n_tuples; done += RING_BATCH)
 	{
 		int			n = Min(n_tuples - done, RING_BATCH);
 
 		for (int i = 0; i < n; i++)
 			ExecStoreHeapTuple(tuples[done + i], slots[i], false);
-		heap_multi_insert(rel, slots, n, GetCurrentCommandId(true),
-						  HEAP_INSERT_NO_LOGICAL, NULL);
-		ring_insert_index_entries(rel, index, tuples + done, slots, n);
+		ring_insert_heap(rel, tuples + done, slots, n);
+		FAULT_POINT("ring_appended_heap");
+		foreach(lc, indexes)
+			ring_insert_index_entries(rel, (Relation) lfirst(lc), tuples + done, slots, n);
+		FAULT_POINT("ring_appended_index");
 		for (int i = 0; i < n; i++)
 			ExecClearTuple(slots[i]);
 		MemoryContextReset(batch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	index_close(index, NoLock);
+	foreach(lc, indexes)
+		index_close((Relation) lfirst(lc), NoLock);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(batch);
 }
@@ -235,12 +296,11 @@ ring_append(RingKind kind, Relation rel, HeapTuple *tuples, int n_tuples)
 bool
 ring_try_lock_slot(int slot)
 {
-	const Catalog *catalog = catalog_require();
-
 	for (int kind = 0; kind < RING_KINDS; kind++)
 	{
-		if (!ConditionalLockRelationOid(ring_table(catalog, kind, slot), AccessExclusiveLock))
+		if (!ConditionalLockRelationOid(ring_table(kind, slot), AccessExclusiveLock))
 			return false;
+		FAULT_POINT("ring_table_locked");
 	}
 	return true;
 }
@@ -263,7 +323,9 @@ ring_empty_table(Oid relid)
 		compat_set_new_relfile(toast_rel);
 		table_close(toast_rel, NoLock);
 	}
+	FAULT_POINT("ring_new_file");
 	compat_reindex_relation(relid);
+	FAULT_POINT("ring_table_emptied");
 	pgstat_count_truncate(rel);
 	table_close(rel, NoLock);
 }
@@ -281,9 +343,10 @@ void
 ring_empty_slot(int slot)
 {
 	for (int kind = 0; kind < RING_KINDS; kind++)
-		ring_empty_table(ring_table(catalog_require(), kind, slot));
-	ring_execute("UPDATE fluxhooks_internal.ring SET opened_at = NULL, closed_at = NULL WHERE slot = $1", slot);
+		ring_empty_table(ring_table(kind, slot));
+	ring_execute("UPDATE fluxhooks_internal.ring SET opened_at = NULL, closed_at = NULL, closed_snapshot = NULL WHERE slot = $1", slot);
 	ring_invalidate();
+	FAULT_POINT("ring_slot_freed");
 }
 
 bool
@@ -296,8 +359,11 @@ ring_advance(void)
 				 "WHERE slot = $1 AND opened_at IS NULL", next);
 	if (SPI_processed == 0)
 		return false;
-	ring_execute("UPDATE fluxhooks_internal.ring SET closed_at = pg_catalog.clock_timestamp() WHERE slot = $1", slot);
+	FAULT_POINT("ring_slot_opened");
+	ring_execute("UPDATE fluxhooks_internal.ring SET closed_at = pg_catalog.clock_timestamp(), "
+				 "closed_snapshot = pg_catalog.pg_current_snapshot() WHERE slot = $1", slot);
 	ring_invalidate();
+	FAULT_POINT("ring_slot_closed");
 	return true;
 }
 

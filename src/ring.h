@@ -8,6 +8,7 @@
 
 #include "access/htup.h"
 #include "catalog.h"
+#include "reader.h"
 #include "utils/relcache.h"
 
 typedef enum RingKind
@@ -17,10 +18,16 @@ typedef enum RingKind
 	RING_CURSOR
 } RingKind;
 
-#define RING_KINDS	3
 
-extern Oid	ring_table(const Catalog *catalog, RingKind kind, int slot);
-extern Oid	ring_index(const Catalog *catalog, RingKind kind, int slot);
+/*
+ * Columns of each kind that this library writes.  Scripts of later versions may
+ * append others, which it leaves null, and do nothing else to them.
+ */
+#define RING_EVENT_ATTRIBUTES	11
+#define RING_ATTEMPT_ATTRIBUTES 21
+#define RING_CURSOR_ATTRIBUTES	6
+
+extern Oid	ring_table(RingKind kind, int slot);
 
 /* The slot that is written to now. */
 extern int	ring_current_slot(void);
@@ -31,7 +38,13 @@ extern int	ring_current_slot(void);
  */
 extern Relation ring_open(RingKind kind);
 
-/* A copy, kept for the backend's life, of the row type of a kind. */
+/* Open a slot's table for reading; a free slot reads as an empty table, unopened. */
+extern void ring_open_reader(IndexReader *reader, RingKind kind, int slot, int n_keys);
+
+/*
+ * The row type of a kind: the columns above, less those that a script of a
+ * former version has not made.  Kept for the backend's life.
+ */
 extern TupleDesc ring_descriptor(RingKind kind);
 
 /*

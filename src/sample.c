@@ -26,6 +26,7 @@
 #include "storage/condition_variable.h"
 #include "storage/dsm.h"
 
+#include "compat.h"
 #include "sample.h"
 #include "shared.h"
 
@@ -189,6 +190,7 @@ sample_hand_over(dsm_segment *seg, int *worker_pid)
 static void
 sample_wait(Segment *segment, int worker_pid)
 {
+	static uint32 wait_event = 0;
 	instr_time	start;
 
 	INSTR_TIME_SET_CURRENT(start);
@@ -208,7 +210,7 @@ sample_wait(Segment *segment, int worker_pid)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the fluxhooks worker did not answer in time")));
-		ConditionVariableTimedSleep(&segment->done, SAMPLE_CHECK_MS, PG_WAIT_EXTENSION);
+		ConditionVariableTimedSleep(&segment->done, SAMPLE_CHECK_MS, compat_wait_event(&wait_event, "FluxhooksTestRequest"));
 	}
 	ConditionVariableCancelSleep();
 	pg_read_barrier();
@@ -324,6 +326,7 @@ sample_copy(Sample *sample, Segment *segment, HttpRequest *request)
 
 	request->headers = (char **) sample->copy;
 	request->url = sample->copy + array_size;
+	request->target = NULL;
 	p = sample->copy + array_size + segment->url_size;
 	for (i = 0; i < segment->n_headers; i++)
 	{

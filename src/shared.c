@@ -46,7 +46,9 @@ typedef struct Slot
 	TimestampTz running_since;	/* 0: never ran */
 	volatile int in_flight;
 	volatile uint32 samples[SHARED_SAMPLES];
+	volatile uint32 published;	/* handle of the segment, 0 = none */
 	char		last_error[SHARED_ERROR_SIZE];
+	TimestampTz last_error_at;
 } Slot;
 
 typedef struct Shared
@@ -174,7 +176,9 @@ shared_find_or_take(Oid database)
 		slot->running_since = 0;
 		slot->in_flight = 0;
 		memset((void *) slot->samples, 0, sizeof(slot->samples));
+		slot->published = 0;
 		slot->last_error[0] = '\0';
+		slot->last_error_at = 0;
 		pg_write_barrier();
 		slot->database = database;
 		return slot;
@@ -210,6 +214,7 @@ shared_worker_detach(int code, Datum arg)
 	own->latch = NULL;
 	own->pid = 0;
 	own->in_flight = 0;
+	own->published = 0;
 	own->worker.phase = SHARED_ENDED;
 	shared_wake_launcher();
 	LWLockRelease(lock);
@@ -271,6 +276,7 @@ shared_worker_report(int in_flight, const char *error)
 		LWLockAcquire(lock, LW_EXCLUSIVE);
 		memcpy(own->last_error, error, length);
 		own->last_error[length] = '\0';
+		own->last_error_at = GetCurrentTimestamp();
 		LWLockRelease(lock);
 	}
 }
@@ -304,10 +310,26 @@ shared_worker_status(Oid database, WorkerStatus *status)
 		status->running_since = slot->running_since;
 		status->in_flight = slot->in_flight;
 		strlcpy(status->last_error, slot->last_error, SHARED_ERROR_SIZE);
+		status->last_error_at = slot->last_error_at;
 		ran = true;
 	}
 	LWLockRelease(lock);
 	return ran;
+}
+
+void
+shared_worker_set_published(uint32 handle)
+{
+	if (own != NULL)
+		own->published = handle;
+}
+
+uint32
+shared_published(Oid database)
+{
+	Slot	   *slot = shared_find(database);
+
+	return slot != NULL ? slot->published : 0;
 }
 
 void
@@ -594,6 +616,7 @@ shared_gone(Oid database)
 bool
 shared_wait_gone(Oid database, long timeout_ms)
 {
+	static uint32 wait_event = 0;
 	instr_time	start;
 	bool		gone;
 
@@ -609,7 +632,7 @@ shared_wait_gone(Oid database, long timeout_ms)
 		rest = timeout_ms - (long) INSTR_TIME_GET_MILLISEC(elapsed);
 		if (rest <= 0)
 			break;
-		ConditionVariableTimedSleep(&shared->gone, rest, PG_WAIT_EXTENSION);
+		ConditionVariableTimedSleep(&shared->gone, rest, compat_wait_event(&wait_event, "FluxhooksWorkerEnd"));
 	}
 	ConditionVariableCancelSleep();
 	return gone;

@@ -19,6 +19,7 @@ typedef struct WorkerStatus
 	TimestampTz running_since;
 	int			in_flight;		/* requests under way */
 	char		last_error[SHARED_ERROR_SIZE];	/* "" = none; survives a respawn */
+	TimestampTz last_error_at;
 } WorkerStatus;
 
 /* Request shared memory and hook its initialisation; from _PG_init only. */
@@ -47,6 +48,10 @@ extern void shared_worker_report(int in_flight, const char *error);
 
 /* Status of the worker of this database; false where there never was one. */
 extern bool shared_worker_status(Oid database, WorkerStatus *status);
+
+/* Where publish.c has put what it publishes (0: nowhere), and where it is. */
+extern void shared_worker_set_published(uint32 handle);
+extern uint32 shared_published(Oid database);
 
 /* Set the latch of this database's worker, if there is one.  Takes no lock. */
 extern void shared_worker_wake(Oid database);

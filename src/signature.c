@@ -121,6 +121,16 @@ signature_key_free(SignatureKey *key)
 	free(key);
 }
 
+void
+signature_secret_format(const unsigned char bytes[SIGNATURE_SECRET_BYTES],
+						char out[SIGNATURE_SECRET_SIZE])
+{
+	size_t		prefix = sizeof(STANDARD_PREFIX) - 1;
+
+	memcpy(out, STANDARD_PREFIX, prefix);
+	EVP_EncodeBlock((unsigned char *) out + prefix, bytes, SIGNATURE_SECRET_BYTES);
+}
+
 bool
 signature_hex(SignatureKey *key, const char *body, size_t body_len,
 			  char out[SIGNATURE_HEX_SIZE])

@@ -26,6 +26,12 @@ typedef struct SignatureKey SignatureKey;
 extern SignatureKey *signature_key_make(const char *secret);
 extern void signature_key_free(SignatureKey *key);
 
+/* A secret of the form that Standard Webhooks means: "whsec_" and base64. */
+#define SIGNATURE_SECRET_BYTES	32
+#define SIGNATURE_SECRET_SIZE	51	/* "whsec_" + 44 base64 characters + NUL */
+extern void signature_secret_format(const unsigned char bytes[SIGNATURE_SECRET_BYTES],
+									char out[SIGNATURE_SECRET_SIZE]);
+
 /* X-Fluxbase-Signature: lower-case hex HMAC-SHA256 of the body. */
 extern bool signature_hex(SignatureKey *key, const char *body, size_t body_len,
 						  char out[SIGNATURE_HEX_SIZE]);

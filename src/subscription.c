@@ -32,6 +32,7 @@
 
 #include "catalog.h"
 #include "reference.h"
+#include "right.h"
 #include "subscription.h"
 #include "wakeup.h"
 
@@ -40,6 +41,7 @@ PG_FUNCTION_INFO_V1(subscription_configuration_changed);
 /* attribute numbers of the configuration tables */
 #define WEBHOOK_ATTR_ID			1
 #define WEBHOOK_ATTR_ENABLED	6
+#define WEBHOOK_ATTR_OWNER		12
 #define WEBHOOK_ATTR_DELETED	16
 #define SUBSCRIPTION_ATTR_WEBHOOK		1
 #define SUBSCRIPTION_ATTR_RELATION		3
@@ -51,7 +53,15 @@ typedef struct Listener
 	Oid			relid;
 	bool		listens[3];		/* by SubscriptionOperation */
 	pg_uuid_t	webhook;
+	Oid			owner;			/* of the webhook */
 } Listener;
+
+/* A webhook that is enabled. */
+typedef struct EnabledWebhook
+{
+	pg_uuid_t	id;				/* first: what they are sorted by */
+	Oid			owner;
+} EnabledWebhook;
 
 static HTAB *entries = NULL;
 static MemoryContext listeners_context = NULL;
@@ -63,12 +73,11 @@ static uint64 invalidations = 0;
 static MemoryContext retired = NULL;	/* parent of replaced entries */
 
 static void
-subscription_invalidate_all(void)
+subscription_invalidate_entries(void)
 {
 	HASH_SEQ_STATUS status;
 	Subscription *entry;
 
-	listeners_valid = false;
 	invalidations++;
 	hash_seq_init(&status, entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
@@ -83,7 +92,8 @@ subscription_relcache_callback(Datum arg, Oid relid)
 
 	if (relid == InvalidOid || relid == watched)
 	{
-		subscription_invalidate_all();
+		listeners_valid = false;
+		subscription_invalidate_entries();
 		return;
 	}
 	invalidations++;
@@ -100,11 +110,15 @@ subscription_relcache_callback(Datum arg, Oid relid)
 	}
 }
 
-/* Schemas are renamed, types and casts change: seldom, and all at once will do. */
+/*
+ * Schemas are renamed, types, casts and roles change.  Which of them an entry is
+ * made of is not kept; but as every new table brings a type, what is read
+ * of the configuration, which holds none of them, stays.
+ */
 static void
 subscription_syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
-	subscription_invalidate_all();
+	subscription_invalidate_entries();
 }
 
 static void
@@ -124,7 +138,7 @@ subscription_xact_callback(XactEvent event, void *arg)
 	}
 }
 
-/* Ids of the webhooks that are enabled, as a sorted array in the current context. */
+/* The webhooks that are enabled, as an array sorted by id in the current context. */
 static int
 subscription_uuid_compare(const void *a, const void *b)
 {
@@ -132,29 +146,33 @@ subscription_uuid_compare(const void *a, const void *b)
 }
 
 static int
-subscription_read_enabled(Oid table, pg_uuid_t **ids)
+subscription_read_enabled(Oid table, EnabledWebhook **enabled)
 {
 	Relation	rel = table_open(table, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
 	int			n = 0;
 	int			size = 64;
 
-	*ids = palloc(size * sizeof(pg_uuid_t));
+	*enabled = palloc(size * sizeof(EnabledWebhook));
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
+		EnabledWebhook *webhook;
 
-		if (!heap_attisnull(tuple, WEBHOOK_ATTR_DELETED, RelationGetDescr(rel)) ||
-			!DatumGetBool(heap_getattr(tuple, WEBHOOK_ATTR_ENABLED, RelationGetDescr(rel), &isnull)))
+		if (!heap_attisnull(tuple, WEBHOOK_ATTR_DELETED, desc) ||
+			!DatumGetBool(heap_getattr(tuple, WEBHOOK_ATTR_ENABLED, desc, &isnull)))
 			continue;
 		if (n == size)
-			*ids = repalloc(*ids, (size *= 2) * sizeof(pg_uuid_t));
-		(*ids)[n++] = *DatumGetUUIDP(heap_getattr(tuple, WEBHOOK_ATTR_ID, RelationGetDescr(rel), &isnull));
+			*enabled = repalloc(*enabled, (size *= 2) * sizeof(EnabledWebhook));
+		webhook = &(*enabled)[n++];
+		webhook->id = *DatumGetUUIDP(heap_getattr(tuple, WEBHOOK_ATTR_ID, desc, &isnull));
+		webhook->owner = reference_get_oid(heap_getattr(tuple, WEBHOOK_ATTR_OWNER, desc, &isnull));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	qsort(*ids, n, sizeof(pg_uuid_t), subscription_uuid_compare);
+	qsort(*enabled, n, sizeof(EnabledWebhook), subscription_uuid_compare);
 	return n;
 }
 
@@ -201,7 +219,7 @@ subscription_append_listener(const Listener *listener, int *size)
 static void
 subscription_read_listeners(const Catalog *catalog)
 {
-	pg_uuid_t  *enabled;
+	EnabledWebhook *enabled;
 	int			n_enabled = subscription_read_enabled(catalog->webhook, &enabled);
 	Relation	rel = table_open(catalog->subscription, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -215,17 +233,32 @@ subscription_read_listeners(const Catalog *catalog)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Listener	listener;
+		EnabledWebhook *webhook;
 		bool		isnull;
 
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): part of the primary key */
 		listener.webhook = *DatumGetUUIDP(heap_getattr(tuple, SUBSCRIPTION_ATTR_WEBHOOK, desc, &isnull));
-		if (!bsearch(&listener.webhook, enabled, n_enabled, sizeof(pg_uuid_t), subscription_uuid_compare))
+		webhook = bsearch(&listener.webhook, enabled, n_enabled, sizeof(EnabledWebhook), subscription_uuid_compare);
+		if (webhook == NULL)
 			continue;
+		listener.owner = webhook->owner;
 		listener.relid = reference_get_oid(heap_getattr(tuple, SUBSCRIPTION_ATTR_RELATION, desc, &isnull));
 		subscription_read_operations(heap_getattr(tuple, SUBSCRIPTION_ATTR_OPERATIONS, desc, &isnull), &listener);
 		subscription_append_listener(&listener, &size);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Rows of a table that a webhook's owner does not own any more are not its to
+ * see, now or later: nothing is captured for it.  An owner that is missing, after a
+ * restore, may be found again.
+ */
+static bool
+subscription_is_strangers(Oid owner, Oid relid)
+{
+	return !right_owns(owner, relid) && SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner));
 }
 
 /* uuid[] of who listens to this operation on this table, each once; 0: nobody. */
@@ -239,7 +272,8 @@ subscription_webhooks(Oid relid, SubscriptionOperation operation)
 	{
 		bool		known = false;
 
-		if (listeners[i].relid != relid || !listeners[i].listens[operation])
+		if (listeners[i].relid != relid || !listeners[i].listens[operation] ||
+			subscription_is_strangers(listeners[i].owner, relid))
 			continue;
 		for (int k = 0; k < n; k++)
 			known |= memcmp(DatumGetUUIDP(ids[k]), &listeners[i].webhook, UUID_LEN) == 0;
@@ -306,6 +340,7 @@ subscription_build(Subscription *entry, Relation rel)
 static void
 subscription_fill(Subscription *entry, Relation rel)
 {
+	static uint64 last_number = 0;
 	const Catalog *catalog = catalog_require();
 	uint64		before;
 
@@ -323,6 +358,7 @@ subscription_fill(Subscription *entry, Relation rel)
 		entry->context = NULL;
 	}
 	entry->n_groups = 0;
+	entry->number = ++last_number;
 	entry->context = AllocSetContextCreate(CacheMemoryContext, "fluxhooks subscription",
 										   ALLOCSET_SMALL_SIZES);
 	before = invalidations;
@@ -382,5 +418,7 @@ subscription_init(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, subscription_syscache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, subscription_syscache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(CASTSOURCETARGET, subscription_syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, subscription_syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, subscription_syscache_callback, (Datum) 0);
 	RegisterXactCallback(subscription_xact_callback, NULL);
 }

@@ -35,6 +35,7 @@ typedef struct Subscription
 {
 	Oid			relid;			/* the table whose trigger fires; hash key */
 	bool		valid;
+	uint64		number;			/* of this content, in this backend */
 	MemoryContext context;		/* owns everything below */
 	int			n_groups;
 	SubscriptionGroup *groups;

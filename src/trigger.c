@@ -17,13 +17,17 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -34,6 +38,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "lock.h"
 #include "reference.h"
 #include "trigger.h"
 
@@ -46,6 +51,13 @@ typedef enum TriggerState
 	TRIGGER_CLONE,				/* of a partitioned ancestor's */
 	TRIGGER_STRANGE				/* of the same name, and not ours */
 } TriggerState;
+
+static bool
+trigger_is_ours(Form_pg_trigger trigger)
+{
+	return strcmp(NameStr(trigger->tgname), FLUXHOOKS_TRIGGER) == 0 &&
+		getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) == catalog_require()->extension;
+}
 
 static TriggerState
 trigger_find(Oid relid)
@@ -66,7 +78,7 @@ trigger_find(Oid relid)
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (getExtensionOfObject(ProcedureRelationId, trigger->tgfoid) != catalog_require()->extension)
+		if (!trigger_is_ours(trigger))
 			state = TRIGGER_STRANGE;
 		else
 			state = OidIsValid(trigger->tgparentid) ? TRIGGER_CLONE : TRIGGER_OWN;
@@ -146,6 +158,48 @@ trigger_partitions(Oid relid)
 	return list_delete_oid(find_all_inheritors(relid, NoLock, NULL), relid);
 }
 
+COMPAT_NORETURN static void
+trigger_reject_late(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("could not lock table %s in time", name),
+			 errdetail("Its capture trigger has to be made or dropped, and other transactions use the table."),
+			 errhint("Try again when they have ended.")));
+}
+
+static void
+trigger_lock(List *tables, LOCKMODE mode)
+{
+	Oid			late = lock_tables(tables, mode);
+
+	if (OidIsValid(late))
+		trigger_reject_late(trigger_table_name(late));
+}
+
+/* A trigger is made on the partitions as well, or dropped. */
+static List *
+trigger_tree(Oid relid)
+{
+	return lcons_oid(relid, trigger_partitions(relid));
+}
+
+/*
+ * So that DROP EXTENSION takes it along.  ALTER TRIGGER ... DEPENDS ON EXTENSION
+ * does the same, and locks the table against its readers for that.
+ */
+static void
+trigger_depend_on_extension(Oid relid)
+{
+	ObjectAddress trigger;
+	ObjectAddress extension;
+
+	CommandCounterIncrement();
+	ObjectAddressSet(trigger, TriggerRelationId, get_trigger_oid(relid, FLUXHOOKS_TRIGGER, false));
+	ObjectAddressSet(extension, ExtensionRelationId, catalog_require()->extension);
+	recordDependencyOn(&trigger, &extension, DEPENDENCY_AUTO_EXTENSION);
+}
+
 /* Triggers of tables would be in the way of the clones that they are about to get. */
 static void
 trigger_clear(List *tables)
@@ -181,13 +235,11 @@ trigger_install_unnamed(Oid relid)
 		case TRIGGER_NONE:
 			break;
 	}
-	LockRelationOid(relid, ShareRowExclusiveLock);
+	trigger_lock(trigger_tree(relid), ShareRowExclusiveLock);
 	trigger_clear(trigger_partitions(relid));
 	trigger_execute("CREATE TRIGGER " FLUXHOOKS_TRIGGER " AFTER INSERT OR UPDATE OR DELETE ON %s "
 					"FOR EACH ROW EXECUTE FUNCTION " FLUXHOOKS_INTERNAL_SCHEMA ".capture()", relid);
-
-	/* so that DROP EXTENSION takes it along */
-	trigger_execute("ALTER TRIGGER " FLUXHOOKS_TRIGGER " ON %s DEPENDS ON EXTENSION fluxhooks", relid);
+	trigger_depend_on_extension(relid);
 }
 
 /* Those that are listened to; from the top down, since a clone needs no own. */
@@ -203,6 +255,13 @@ trigger_install_listened(List *tables, List *listened)
 	}
 }
 
+static bool
+trigger_is_idle(Oid relid, List *listened)
+{
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)) &&
+		!list_member_oid(listened, relid) && trigger_find(relid) == TRIGGER_OWN;
+}
+
 static void
 trigger_remove_unnamed(Oid relid)
 {
@@ -210,12 +269,10 @@ trigger_remove_unnamed(Oid relid)
 	List	   *listened;
 
 	LockRelationOid(relid, ShareUpdateExclusiveLock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		return;
 	listened = trigger_listened_tables();
-	if (list_member_oid(listened, relid) || trigger_find(relid) != TRIGGER_OWN)
+	if (!trigger_is_idle(relid, listened))
 		return;
-	LockRelationOid(relid, AccessExclusiveLock);
+	trigger_lock(trigger_tree(relid), AccessExclusiveLock);
 	partitions = trigger_partitions(relid);
 	trigger_drop(relid);
 	trigger_install_listened(partitions, listened);
@@ -241,13 +298,49 @@ trigger_in_time(void (*act) (Oid relid), Oid relid)
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			PG_RE_THROW();
 		FlushErrorState();
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not lock table %s in time", name),
-				 errdetail("Its capture trigger has to be made or dropped, and other transactions use the table."),
-				 errhint("Try again when they have ended.")));
+		trigger_reject_late(name);
 	}
 	PG_END_TRY();
+}
+
+static void
+trigger_reserve_unnamed(Oid relid)
+{
+	LockRelationOid(relid, ShareUpdateExclusiveLock);
+}
+
+void
+trigger_reserve(Oid relid)
+{
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		trigger_in_time(trigger_reserve_unnamed, relid);
+}
+
+void
+trigger_reserve_to_install(const Oid *relids, int n)
+{
+	List	   *tables = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (trigger_find(relids[i]) == TRIGGER_NONE)
+			tables = list_concat_unique_oid(tables, trigger_tree(relids[i]));
+	}
+	trigger_lock(tables, ShareRowExclusiveLock);
+}
+
+void
+trigger_reserve_to_remove(const Oid *relids, int n)
+{
+	List	   *listened = trigger_listened_tables();
+	List	   *tables = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (trigger_is_idle(relids[i], listened))
+			tables = list_concat_unique_oid(tables, trigger_tree(relids[i]));
+	}
+	trigger_lock(tables, AccessExclusiveLock);
 }
 
 void
@@ -261,6 +354,26 @@ trigger_remove(Oid relid)
 {
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		trigger_in_time(trigger_remove_unnamed, relid);
+}
+
+void
+trigger_lock_to_drop(void)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	List	   *tables = NIL;
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (trigger_is_ours(trigger))
+			tables = lappend_oid(tables, trigger->tgrelid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	trigger_lock(tables, AccessExclusiveLock);
 }
 
 void

@@ -7,6 +7,9 @@
  * and held off until the transaction has ended.  Only for a role that the
  * command's own first check would let through: nobody else may stop a worker.
  *
+ * DROP EXTENSION first waits for transactions that write to tables with webhooks, then
+ * for the worker's, before it takes any other lock.
+ *
  * What may change which database has a worker, and COMMIT PREPARED, is told on.
  */
 #include "postgres.h"
@@ -23,9 +26,11 @@
 #include "utils/acl.h"
 #include "utils/syscache.h"
 
+#include "catalog.h"
 #include "compat.h"
 #include "launcher.h"
 #include "shared.h"
+#include "trigger.h"
 #include "utility.h"
 #include "wakeup.h"
 
@@ -152,6 +157,33 @@ utility_commit_prepared(void)
 		launcher_notify(MyDatabaseId);
 }
 
+static bool
+utility_drops_extension(Node *command)
+{
+	ListCell   *cell;
+
+	if (!IsA(command, DropStmt) || ((DropStmt *) command)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, ((DropStmt *) command)->objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), "fluxhooks") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Only for who may: nobody else may keep writers and the worker waiting. */
+static void
+utility_lock_to_drop(void)
+{
+	const Catalog *found = catalog_get();
+
+	if (found == NULL || !has_privs_of_role(GetUserId(), found->owner))
+		return;
+	trigger_lock_to_drop();
+	catalog_lock_to_drop();
+}
+
 static UtilityNews
 utility_news(Node *command)
 {
@@ -206,6 +238,8 @@ utility_process(COMPAT_UTILITY_PARAMETERS)
 
 	if (OidIsValid(database))
 		launcher_hold(database);
+	if (utility_drops_extension(pstmt->utilityStmt))
+		utility_lock_to_drop();
 
 	if (previous_utility)
 		previous_utility(COMPAT_UTILITY_ARGUMENTS);

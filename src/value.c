@@ -97,12 +97,13 @@ value_pin(int pins, Oid function)
 	for (i = 0; i < lengthof(value_settings); i++)
 	{
 		const char *now;
+		size_t		len = strlen(value_settings[i].value);
 
 		if ((pins & value_settings[i].pin) == 0)
 			continue;
 		now = GetConfigOption(value_settings[i].name, false, false);
-		/* DateStyle says more, which ISO output doesn't heed */
-		if (strncmp(now, value_settings[i].value, strlen(value_settings[i].value)) != 0)
+		/* DateStyle says more behind a comma, which ISO output doesn't heed */
+		if (strncmp(now, value_settings[i].value, len) != 0 || (now[len] != '\0' && now[len] != ','))
 			level = value_set(level, value_settings[i].name, value_settings[i].value);
 	}
 	if (pins & PIN_PATH)
@@ -329,7 +330,7 @@ value_put_date(char *p, int64 days)
 	else
 	{
 		*p++ = year < 0 ? '-' : '+';
-		p = value_put_number(p, Abs(year), 6);
+		p = value_put_number(p, abs(year), 6);
 	}
 	*p++ = '-';
 	p = value_put_number(p, month, 2);
@@ -437,7 +438,7 @@ static void
 value_write_timetz(JsonWriter *w, ValueWriter *v, Datum value)
 {
 	const TimeTzADT *time = DatumGetTimeTzADTP(value);
-	int			zone = Abs(time->zone);
+	int			zone = abs(time->zone);
 	char		text[VALUE_TIME_SIZE];
 	char	   *p = value_put_time(text, time->time, -1);
 
@@ -458,7 +459,7 @@ value_put_part(char *p, int64 value, char unit)
 {
 	if (value == 0)
 		return p;
-	p += pg_lltoa(value, p);
+	p += compat_lltoa(value, p);
 	*p++ = unit;
 	return p;
 }
@@ -490,8 +491,10 @@ value_write_interval(JsonWriter *w, ValueWriter *v, Datum value)
 	if (seconds != 0)
 	{
 		if (seconds < 0)
+		{
 			*p++ = '-';
-		seconds = Abs(seconds);
+			seconds = -seconds;
+		}
 		p += pg_ultoa_n((uint32) (seconds / USECS_PER_SEC), p);
 		p = value_put_fraction(p, (int) (seconds % USECS_PER_SEC), -1);
 		*p++ = 'S';
@@ -946,8 +949,7 @@ value_columns_make(TupleDesc desc, ValueColumn **columns)
 		ValueColumn *column = &(*columns)[n];
 		JsonWriter	label;
 
-		/* a virtual generated column has no value in any tuple */
-		if (attribute->attisdropped || compat_is_virtual(attribute))
+		if (attribute->attisdropped)
 			continue;
 		json_init(&label, NAMEDATALEN + 4, JSON_SIZE_MAX);
 		json_string(&label, NameStr(attribute->attname), strlen(NameStr(attribute->attname)));

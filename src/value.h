@@ -53,7 +53,7 @@ typedef struct ValueColumn
 	ValueWriter *writer;
 } ValueColumn;
 
-/* All but dropped and virtual ones; returns how many.  In CurrentMemoryContext. */
+/* All but dropped ones; returns how many.  In CurrentMemoryContext. */
 extern int	value_columns_make(TupleDesc desc, ValueColumn **columns);
 
 /* ISO 8601 with the given number of digits of a second, negative: as needed. */

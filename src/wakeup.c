@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "fault.h"
 #include "miscadmin.h"
 
 #include "launcher.h"
@@ -28,6 +29,7 @@ static int	wanted = 0;
 static void
 wakeup_fire(int what)
 {
+	FAULT_POINT_KILL("wakeup_commit");
 	if (what & WAKEUP_RECHECK)
 		shared_worker_set_recheck(MyDatabaseId);
 	else if (what & WAKEUP_EVENTS)

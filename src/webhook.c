@@ -23,8 +23,14 @@
 #define COLUMN_MAX_RETRIES	6
 #define COLUMN_TIMEOUT		7
 #define COLUMN_BACKOFF		8
-#define COLUMN_SENDING		9
+#define COLUMN_ENABLED		9
 #define COLUMN_DELETED		10
+#define COLUMN_OLD_SECRET	11
+#define COLUMN_OLD_EXPIRES	12
+#define COLUMN_PAUSED		13
+#define COLUMN_FAILURES		14
+#define COLUMN_PROBE		15
+#define COLUMN_PAUSE_AFTER	16
 
 /* A text value as UTF-8. */
 static char *
@@ -64,7 +70,74 @@ webhook_set_template(Lane *lane, RequestTemplate *template)
 	if (http_url_parse(request_template_url(template), &url) == HTTP_URL_OK)
 		lane_set_host(lane, url.key);
 	if (moved)
+	{
 		lane_start_anew(lane);
+		breaker_reset(lane);
+	}
+}
+
+/* A pause that begins or ends is a line in the log; one that was found is not. */
+static void
+webhook_set_paused(Lane *lane, char *reason, bool is_new)
+{
+	bool		paused = reason != NULL;
+
+	if (!is_new && paused != lane->paused && !lane->deleted)
+	{
+		char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&lane->webhook_id)));
+
+		if (paused)
+			ereport(LOG, (errmsg("fluxhooks webhook %s paused: %s", id, reason)));
+		else
+			ereport(LOG, (errmsg("fluxhooks webhook %s resumed", id)));
+	}
+	lane->paused = paused;
+}
+
+static void
+webhook_set_sending(Lane *lane, bool sending)
+{
+	bool		resumes = sending && (!lane->sending || lane->breaker.pause == BREAKER_PAUSE_WRITTEN);
+
+	lane->sending = sending;
+	if (resumes)
+		breaker_reset(lane);
+}
+
+static void
+webhook_wipe(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+}
+
+static RequestTemplate *
+webhook_make_template(HeapTuple tuple, TupleDesc desc)
+{
+	RequestConfig config;
+	RequestTemplate *template;
+	char	   *secret;
+	char	   *old_secret;
+	bool		isnull;
+	Datum		datum;
+
+#define GET(column) SPI_getbinval(tuple, desc, (column), &isnull)
+	datum = GET(COLUMN_SECRET);
+	secret = isnull ? NULL : webhook_utf8(datum);
+	datum = GET(COLUMN_OLD_SECRET);
+	old_secret = isnull ? NULL : webhook_utf8(datum);
+	config.url = webhook_utf8(GET(COLUMN_URL));
+	config.secret = secret;
+	config.old_secret = old_secret;
+	config.old_secret_expires_at = DatumGetTimestampTz(GET(COLUMN_OLD_EXPIRES));
+	config.n_headers = webhook_strings(GET(COLUMN_NAMES), &config.header_names);
+	webhook_strings(GET(COLUMN_VALUES), &config.header_values);
+	config.timeout_seconds = DatumGetInt32(GET(COLUMN_TIMEOUT));
+#undef GET
+	template = request_template_make(&config);
+	webhook_wipe(secret);
+	webhook_wipe(old_secret);
+	return template;
 }
 
 static void
@@ -72,34 +145,24 @@ webhook_load_one(HeapTuple tuple, TupleDesc desc, uint64 stamp)
 {
 	bool		isnull;
 	Lane	   *lane;
-	const char **names;
-	const char **values;
-	int			n_headers;
-	char	   *url;
-	char	   *secret;
-	Datum		datum;
+	bool		is_new;
+	Datum		id = SPI_getbinval(tuple, desc, COLUMN_ID, &isnull);
 
 #define GET(column) SPI_getbinval(tuple, desc, (column), &isnull)
-	datum = GET(COLUMN_ID);
-	lane = lane_find(DatumGetUUIDP(datum));
-	if (lane == NULL)
-		lane = lane_make(DatumGetUUIDP(datum));
+	lane = lane_find(DatumGetUUIDP(id));
+	is_new = lane == NULL;
+	if (is_new)
+		lane = lane_make(DatumGetUUIDP(id));
 	lane->seen = stamp;
 	lane->deleted = DatumGetBool(GET(COLUMN_DELETED));
-	lane->sending = DatumGetBool(GET(COLUMN_SENDING));
+	webhook_set_paused(lane, SPI_getvalue(tuple, desc, COLUMN_PAUSED), is_new);
+	webhook_set_sending(lane, DatumGetBool(GET(COLUMN_ENABLED)) && !lane->paused && !lane->deleted);
+	breaker_configure(lane, DatumGetInt32(GET(COLUMN_FAILURES)), DatumGetInt32(GET(COLUMN_PROBE)),
+					  DatumGetInt32(GET(COLUMN_PAUSE_AFTER)));
 	lane->max_retries = DatumGetInt32(GET(COLUMN_MAX_RETRIES));
 	lane->retry_backoff_seconds = DatumGetInt32(GET(COLUMN_BACKOFF));
-
-	url = webhook_utf8(GET(COLUMN_URL));
-	datum = GET(COLUMN_SECRET);
-	secret = isnull ? NULL : webhook_utf8(datum);
-	n_headers = webhook_strings(GET(COLUMN_NAMES), &names);
-	webhook_strings(GET(COLUMN_VALUES), &values);
-	webhook_set_template(lane, request_template_make(url, secret, names, values, n_headers,
-													 DatumGetInt32(GET(COLUMN_TIMEOUT))));
 #undef GET
-	if (secret != NULL)
-		memset(secret, 0, strlen(secret));
+	webhook_set_template(lane, webhook_make_template(tuple, desc));
 	lane_update(lane);
 }
 
@@ -131,8 +194,12 @@ webhook_load(void)
 				" ARRAY(SELECT h.key FROM jsonb_each_text(headers) AS h ORDER BY h.key), "
 				" ARRAY(SELECT h.value FROM jsonb_each_text(headers) AS h ORDER BY h.key), "
 				" max_retries, timeout_seconds, retry_backoff_seconds, "
-				" enabled AND deleted_at IS NULL AND fluxhooks_internal.webhook_paused_reason(w) IS NULL, "
-				" deleted_at IS NOT NULL "
+				" enabled, deleted_at IS NOT NULL, old_secret, old_secret_expires_at, "
+				" fluxhooks_internal.webhook_paused_reason(w), "
+				" CASE WHEN options->'circuit_breaker' = 'false' THEN 0 "
+				"      ELSE COALESCE((options->'circuit_breaker'->>'failures')::integer, " CppAsString2(BREAKER_FAILURES) ") END, "
+				" COALESCE((options->'circuit_breaker'->>'probe_seconds')::integer, " CppAsString2(BREAKER_PROBE_SECONDS) "), "
+				" COALESCE((options->>'pause_after_seconds')::integer, 0) "
 				"FROM fluxhooks_internal.webhook AS w",
 				SPI_OK_SELECT, 0, NULL, NULL);
 	stamp++;

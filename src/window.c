@@ -15,27 +15,19 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/relscan.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
+#include "storage/lwlock.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 #include "utils/xid8.h"
 
 #include "compat.h"
+#include "id.h"
+#include "reader.h"
 #include "ring.h"
 #include "window.h"
-
-PG_FUNCTION_INFO_V1(log_event_body_sql);
 
 #define WINDOW_TRANSACTIONS	(256 * 1024)	/* kept of one pass */
 
@@ -63,160 +55,49 @@ struct Window
 	int			at;				/* the transaction that is read next */
 	bool		incomplete;		/* more transactions than were kept */
 	int64		limit;			/* those from this last_seq on were dropped */
+	XLogRecPtr	flush_to;		/* makes all that were kept durable */
 };
 
 /* One slot of the ring, open for reading. */
 typedef struct SlotReader
 {
-	Relation	heap;
-	Relation	index;
-	IndexScanDesc scan;
-	int			n_keys;
-	TupleTableSlot *tuple;
-	bool		found;			/* tuple holds an event that is not taken yet */
+	IndexReader rows;
+	bool		found;			/* rows.tuple holds a chunk with events that are not taken yet */
 	int32		cid;
-	int64		seq;
+	int64		seq;			/* of the next event */
+	int64		last_seq;		/* of the chunk's last event */
+	Chunk	   *chunk;			/* NULL until its first event is taken */
 } SlotReader;
-
-/* ---------------------------------------------------------------- snapshots */
-
-static int
-full_xid_compare(const void *a, const void *b)
-{
-	uint64		x = U64FromFullTransactionId(*(const FullTransactionId *) a);
-	uint64		y = U64FromFullTransactionId(*(const FullTransactionId *) b);
-
-	return x < y ? -1 : x > y;
-}
-
-/* A running or recent xid is never more than 2^31 away from the next one. */
-static FullTransactionId
-log_snapshot_widen(TransactionId xid, FullTransactionId next)
-{
-	uint32		epoch = EpochFromFullTransactionId(next);
-
-	if (xid > XidFromFullTransactionId(next))
-		epoch--;
-	return FullTransactionIdFromEpochAndXid(epoch, xid);
-}
-
-LogSnapshot *
-log_snapshot_take(void)
-{
-	Snapshot	snapshot = GetActiveSnapshot();
-	FullTransactionId next = ReadNextFullTransactionId();
-	LogSnapshot *result = palloc(sizeof(LogSnapshot));
-
-	result->xmin = log_snapshot_widen(snapshot->xmin, next);
-	result->xmax = log_snapshot_widen(snapshot->xmax, next);
-	result->n_xip = snapshot->xcnt;
-	result->xip = palloc(sizeof(FullTransactionId) * Max(snapshot->xcnt, 1));
-	for (int i = 0; i < result->n_xip; i++)
-		result->xip[i] = log_snapshot_widen(snapshot->xip[i], next);
-	qsort(result->xip, result->n_xip, sizeof(FullTransactionId), full_xid_compare);
-	return result;
-}
-
-LogSnapshot *
-log_snapshot_copy(const LogSnapshot *snapshot)
-{
-	LogSnapshot *result = palloc(sizeof(LogSnapshot));
-
-	*result = *snapshot;
-	result->xip = palloc(sizeof(FullTransactionId) * Max(snapshot->n_xip, 1));
-	memcpy(result->xip, snapshot->xip, sizeof(FullTransactionId) * snapshot->n_xip);
-	return result;
-}
-
-bool
-log_snapshot_sees(const LogSnapshot *snapshot, FullTransactionId xid)
-{
-	if (FullTransactionIdPrecedes(xid, snapshot->xmin))
-		return true;
-	if (!FullTransactionIdPrecedes(xid, snapshot->xmax))
-		return false;
-	return bsearch(&xid, snapshot->xip, snapshot->n_xip, sizeof(FullTransactionId),
-				   full_xid_compare) == NULL;
-}
-
-Datum
-log_snapshot_to_datum(const LogSnapshot *snapshot)
-{
-	StringInfoData text;
-
-	initStringInfo(&text);
-	appendStringInfo(&text, UINT64_FORMAT ":" UINT64_FORMAT ":",
-					 U64FromFullTransactionId(snapshot->xmin),
-					 U64FromFullTransactionId(snapshot->xmax));
-	for (int i = 0; i < snapshot->n_xip; i++)
-		appendStringInfo(&text, "%s" UINT64_FORMAT, i > 0 ? "," : "",
-						 U64FromFullTransactionId(snapshot->xip[i]));
-	return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
-}
-
-LogSnapshot *
-log_snapshot_from_datum(Datum datum)
-{
-	char	   *text = DatumGetCString(DirectFunctionCall1(pg_snapshot_out, datum));
-	LogSnapshot *result = palloc(sizeof(LogSnapshot));
-	char	   *p = text;
-
-	result->xmin = FullTransactionIdFromU64(strtoull(p, &p, 10));
-	result->xmax = FullTransactionIdFromU64(strtoull(p + 1, &p, 10));
-	result->n_xip = 0;
-	result->xip = palloc(sizeof(FullTransactionId) * (strlen(text) / 2 + 1));
-	p++;
-	while (*p != '\0')
-	{
-		result->xip[result->n_xip++] = FullTransactionIdFromU64(strtoull(p, &p, 10));
-		if (*p == ',')
-			p++;
-	}
-	return result;
-}
 
 /* ------------------------------------------------------------------ readers */
 
 static void
 reader_open(SlotReader *reader, int slot, int n_keys)
 {
-	const Catalog *catalog = catalog_require();
-
-	reader->heap = table_open(ring_table(catalog, RING_EVENT, slot), AccessShareLock);
-	reader->index = index_open(ring_index(catalog, RING_EVENT, slot), AccessShareLock);
-	reader->scan = compat_index_beginscan(reader->heap, reader->index, GetActiveSnapshot(), n_keys);
-	reader->n_keys = n_keys;
-	reader->tuple = table_slot_create(reader->heap, NULL);
+	ring_open_reader(&reader->rows, RING_EVENT, slot, n_keys);
 	reader->found = false;
-}
-
-static void
-reader_close(SlotReader *reader)
-{
-	ExecDropSingleTupleTableSlot(reader->tuple);
-	index_endscan(reader->scan);
-	index_close(reader->index, AccessShareLock);
-	table_close(reader->heap, AccessShareLock);
-	reader->heap = NULL;
+	reader->chunk = NULL;
 }
 
 static Datum
-event_value(TupleTableSlot *tuple, EventAttribute attribute)
+chunk_value(TupleTableSlot *tuple, ChunkAttribute attribute)
 {
 	bool		isnull;
 
 	return slot_getattr(tuple, attribute, &isnull);
 }
 
-/* The next visible event of the scan, into reader->tuple. */
+/* The next visible chunk of the scan, into reader->tuple. */
 static bool
-reader_next(SlotReader *reader)
+reader_next(SlotReader *reader, ScanDirection direction)
 {
-	reader->found = index_getnext_slot(reader->scan, ForwardScanDirection, reader->tuple);
+	reader->found = index_reader_next(&reader->rows, direction);
+	reader->chunk = NULL;
 	if (reader->found)
 	{
-		reader->cid = DatumGetInt32(event_value(reader->tuple, EVENT_ATTR_CID));
-		reader->seq = DatumGetInt64(event_value(reader->tuple, EVENT_ATTR_SEQ));
+		reader->cid = DatumGetInt32(chunk_value(reader->rows.tuple, CHUNK_ATTR_CID));
+		reader->seq = DatumGetInt64(chunk_value(reader->rows.tuple, CHUNK_ATTR_SEQ));
+		reader->last_seq = reader->seq + DatumGetInt32(chunk_value(reader->rows.tuple, CHUNK_ATTR_N_EVENTS)) - 1;
 	}
 	return reader->found;
 }
@@ -224,7 +105,7 @@ reader_next(SlotReader *reader)
 static FullTransactionId
 reader_xid(SlotReader *reader)
 {
-	return DatumGetFullTransactionId(event_value(reader->tuple, EVENT_ATTR_XID));
+	return DatumGetFullTransactionId(chunk_value(reader->rows.tuple, CHUNK_ATTR_XID));
 }
 
 /* Scan the transactions from first on, up to but without end. */
@@ -233,27 +114,50 @@ reader_scan_range(SlotReader *reader, FullTransactionId first, FullTransactionId
 {
 	ScanKeyData keys[2];
 
-	Assert(reader->n_keys == 2);
 	ScanKeyInit(&keys[0], INDEX_XID, BTGreaterEqualStrategyNumber, F_XID8GE,
 				FullTransactionIdGetDatum(first));
 	ScanKeyInit(&keys[1], INDEX_XID, BTLessStrategyNumber, F_XID8LT,
 				FullTransactionIdGetDatum(end));
-	index_rescan(reader->scan, keys, 2, NULL, 0);
-	reader_next(reader);
+	index_reader_scan(&reader->rows, keys);
+	reader_next(reader, ForwardScanDirection);
 }
 
-/* Scan the events of a transaction: those of cid behind seq. */
+/*
+ * Scan the events of a transaction: those of cid from seq on, of which the
+ * first may stand in the middle of a chunk.
+ */
 static void
 reader_scan_command(SlotReader *reader, FullTransactionId xid, int32 cid, int64 seq)
 {
 	ScanKeyData keys[3];
 
-	Assert(reader->n_keys == 3);
 	ScanKeyInit(&keys[0], INDEX_XID, BTEqualStrategyNumber, F_XID8EQ, FullTransactionIdGetDatum(xid));
 	ScanKeyInit(&keys[1], INDEX_CID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(cid));
-	ScanKeyInit(&keys[2], INDEX_SEQ, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(seq));
-	index_rescan(reader->scan, keys, 3, NULL, 0);
-	reader_next(reader);
+	ScanKeyInit(&keys[2], INDEX_SEQ, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(seq - CHUNK_EVENTS_MAX));
+	index_reader_scan(&reader->rows, keys);
+	while (reader_next(reader, ForwardScanDirection) && reader->last_seq < seq)
+		;
+	if (reader->found && reader->seq < seq)
+		reader->seq = seq;
+}
+
+/*
+ * Find the chunk that an event at this place would stand in: the last one that
+ * begins at or before it.  Going back from there finds it at once, where
+ * going on from the farthest place a chunk can begin at passes up to
+ * CHUNK_EVENTS_MAX chunks of large events.
+ */
+static void
+reader_scan_back(SlotReader *reader, const EventPlace *place)
+{
+	ScanKeyData keys[4];
+
+	ScanKeyInit(&keys[0], INDEX_XID, BTEqualStrategyNumber, F_XID8EQ, FullTransactionIdGetDatum(place->xid));
+	ScanKeyInit(&keys[1], INDEX_CID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(place->cid));
+	ScanKeyInit(&keys[2], INDEX_SEQ, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(place->seq - CHUNK_EVENTS_MAX));
+	ScanKeyInit(&keys[3], INDEX_SEQ, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(place->seq));
+	index_reader_scan(&reader->rows, keys);
+	reader_next(reader, BackwardScanDirection);
 }
 
 /* Scan the events of a transaction: those of commands behind cid. */
@@ -262,79 +166,59 @@ reader_scan_commands_after(SlotReader *reader, FullTransactionId xid, int32 cid)
 {
 	ScanKeyData keys[3];
 
-	Assert(reader->n_keys == 3);
 	ScanKeyInit(&keys[0], INDEX_XID, BTEqualStrategyNumber, F_XID8EQ, FullTransactionIdGetDatum(xid));
 	ScanKeyInit(&keys[1], INDEX_CID, BTGreaterStrategyNumber, F_INT4GT, Int32GetDatum(cid));
 	ScanKeyInit(&keys[2], INDEX_SEQ, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(PG_INT64_MIN));
-	index_rescan(reader->scan, keys, 3, NULL, 0);
-	reader_next(reader);
+	index_reader_scan(&reader->rows, keys);
+	reader_next(reader, ForwardScanDirection);
 }
 
-/* A row of the log as one chunk in context. */
-static LogEvent *
-log_event_make(TupleTableSlot *tuple, int64 last_seq, MemoryContext context)
+LogEvent *
+log_event_make(const Chunk *chunk, const ChunkEvent *stored, int64 last_seq, MemoryContext context)
 {
-	static const EventAttribute attributes[] = {
-		EVENT_ATTR_TABLE_SCHEMA, EVENT_ATTR_TABLE_NAME, EVENT_ATTR_RECORD_KEY,
-		EVENT_ATTR_RECORD, EVENT_ATTR_OLD_RECORD, EVENT_ATTR_TRUNCATED
-	};
-	struct varlena *values[lengthof(attributes)];
-	int			lengths[lengthof(attributes)];
-	char	   *copies[lengthof(attributes)];
-	ArrayType  *webhooks = DatumGetArrayTypeP(event_value(tuple, EVENT_ATTR_WEBHOOKS));
-	int			n_webhooks = ArrayGetNItems(ARR_NDIM(webhooks), ARR_DIMS(webhooks));
-	Size		size = MAXALIGN(sizeof(LogEvent)) + n_webhooks * sizeof(pg_uuid_t);
-	LogEvent   *event;
-	char	   *p;
+	LogEvent   *event = MemoryContextAlloc(context, sizeof(LogEvent));
 
-	for (int i = 0; i < lengthof(attributes); i++)
-	{
-		bool		isnull;
-		Datum		datum = slot_getattr(tuple, attributes[i], &isnull);
-
-		values[i] = isnull ? NULL : PG_DETOAST_DATUM_PACKED(datum);
-		lengths[i] = values[i] ? VARSIZE_ANY_EXHDR(values[i]) : -1;
-		size += lengths[i] + 1;
-	}
-	event = MemoryContextAllocHuge(context, size);
-	event->size = size;
-	p = (char *) event + MAXALIGN(sizeof(LogEvent));
-	event->n_webhooks = n_webhooks;
-	event->webhooks = (pg_uuid_t *) p;
-	memcpy(p, ARR_DATA_PTR(webhooks), n_webhooks * sizeof(pg_uuid_t));
-	p += n_webhooks * sizeof(pg_uuid_t);
-	for (int i = 0; i < lengthof(attributes); i++)
-	{
-		copies[i] = NULL;
-		if (lengths[i] < 0)
-			continue;
-		copies[i] = p;
-		memcpy(p, VARDATA_ANY(values[i]), lengths[i]);
-		p[lengths[i]] = '\0';
-		p += lengths[i] + 1;
-	}
-	event->table_schema = copies[0];
-	event->table_name = copies[1];
-	event->record_key = copies[2];
-	event->record_key_len = lengths[2];
-	event->record = copies[3];
-	event->record_len = lengths[3];
-	event->old_record = copies[4];
-	event->old_record_len = lengths[4];
-	event->truncated = copies[5];
-	event->truncated_len = lengths[5];
-
-	event->place.xid = DatumGetFullTransactionId(event_value(tuple, EVENT_ATTR_XID));
-	event->place.cid = DatumGetInt32(event_value(tuple, EVENT_ATTR_CID));
-	event->place.seq = DatumGetInt64(event_value(tuple, EVENT_ATTR_SEQ));
+	event->place.xid = chunk->xid;
+	event->place.cid = chunk->cid;
+	event->place.seq = chunk->seq + chunk->number - 1;
 	event->position.last_seq = last_seq;
 	event->position.cid = event->place.cid;
 	event->position.seq = event->place.seq;
-	event->id = *DatumGetUUIDP(event_value(tuple, EVENT_ATTR_ID));
-	event->operation = DatumGetChar(event_value(tuple, EVENT_ATTR_OPERATION));
-	event->captured_at = DatumGetTimestampTz(event_value(tuple, EVENT_ATTR_CAPTURED_AT));
-	event->key_hash = DatumGetInt64(event_value(tuple, EVENT_ATTR_KEY_HASH));
-	event->old_key_hash = DatumGetInt64(event_value(tuple, EVENT_ATTR_OLD_KEY_HASH));
+	event->size = sizeof(LogEvent) + (Size) stored->record_len + stored->old_record_len +
+		stored->record_key_len + stored->truncated_len;
+	id_of_event(&event->id, &chunk->id, chunk->number - 1, stored->captured_at);
+	event->operation = chunk->operation;
+	event->table_schema = chunk->table_schema;
+	event->table_name = chunk->table_name;
+	event->n_webhooks = chunk->n_webhooks;
+	event->webhooks = chunk->webhooks;
+	event->stored = *stored;
+	return event;
+}
+
+/* The next event, where there has to be one. */
+static void
+chunk_take_next(Chunk *chunk, ChunkEvent *stored)
+{
+	if (!chunk_next(chunk, stored))
+		elog(ERROR, "a chunk of the event log ends before its last event");
+}
+
+/* The event at reader->seq, in context; then on to the next. */
+static LogEvent *
+reader_take(SlotReader *reader, int64 last_seq, MemoryContext context)
+{
+	ChunkEvent	stored;
+	LogEvent   *event;
+
+	if (reader->chunk == NULL)
+		reader->chunk = chunk_read(reader->rows.tuple, context);
+	do
+		chunk_take_next(reader->chunk, &stored);
+	while (reader->chunk->seq + reader->chunk->number - 1 < reader->seq);
+	event = log_event_make(reader->chunk, &stored, last_seq, context);
+	if (reader->seq++ == reader->last_seq)
+		reader_next(reader, ForwardScanDirection);
 	return event;
 }
 
@@ -412,8 +296,8 @@ window_collect(Window *window, SlotReader *readers)
 				   FullTransactionIdEquals(reader_xid(&readers[slot]), transaction.xid))
 			{
 				transaction.slots |= UINT32_C(1) << slot;
-				transaction.last_seq = Max(transaction.last_seq, readers[slot].seq);
-				reader_next(&readers[slot]);
+				transaction.last_seq = Max(transaction.last_seq, readers[slot].last_seq);
+				reader_next(&readers[slot], ForwardScanDirection);
 			}
 		}
 		CHECK_FOR_INTERRUPTS();
@@ -432,6 +316,31 @@ window_collect_range(Window *window, SlotReader *readers,
 	for (int slot = 0; slot < RING_SLOTS; slot++)
 		reader_scan_range(&readers[slot], first, end);
 	window_collect(window, readers);
+}
+
+/*
+ * How far WAL has to be flushed for the window's transactions to be durable.  One
+ * that waited for its commit record is; of one that did not, the commit log
+ * knows where that record ends, or that of a neighbour behind it.
+ */
+static XLogRecPtr
+window_find_flush(const Window *window)
+{
+	XLogRecPtr	flush_to = InvalidXLogRecPtr;
+	TransactionId oldest;
+
+	LWLockAcquire(XactTruncationLock, LW_SHARED);
+	oldest = compat_oldest_clog_xid();
+	for (int i = 0; i < window->n_transactions; i++)
+	{
+		TransactionId xid = XidFromFullTransactionId(window->transactions[i].xid);
+
+		/* what the commit log has forgotten was made durable long ago */
+		if (TransactionIdFollowsOrEquals(xid, oldest))
+			flush_to = Max(flush_to, TransactionIdGetCommitLSN(xid));
+	}
+	LWLockRelease(XactTruncationLock);
+	return flush_to;
 }
 
 /*
@@ -459,8 +368,9 @@ window_find_transactions(Window *window)
 	}
 	window_collect_range(window, readers, window->last->xmax, window->next->xmax);
 	for (int slot = 0; slot < RING_SLOTS; slot++)
-		reader_close(&readers[slot]);
+		index_reader_close(&readers[slot].rows);
 	window_prune(window);
+	window->flush_to = window_find_flush(window);
 }
 
 Window *
@@ -472,8 +382,8 @@ window_open(const LogSnapshot *last, const LogSnapshot *next,
 	Window	   *window = palloc0(sizeof(Window));
 
 	window->context = context;
-	window->last = log_snapshot_copy(last);
-	window->next = log_snapshot_copy(next);
+	window->last = log_snapshot_copy(last, context);
+	window->next = log_snapshot_copy(next, context);
 	if (after != NULL)
 		window->after = *after;
 	else
@@ -491,6 +401,12 @@ bool
 window_is_empty(const Window *window)
 {
 	return window->n_transactions == 0;
+}
+
+XLogRecPtr
+window_flush_to(const Window *window)
+{
+	return window->flush_to;
 }
 
 void
@@ -541,13 +457,12 @@ window_stream(Window *window, SlotReader *readers, const LogTransaction *transac
 
 		if (page->deliveries_left <= 0 || page->bytes_left <= 0)
 			return false;
-		event = log_event_make(reader->tuple, transaction->last_seq, page->context);
+		event = reader_take(reader, transaction->last_seq, page->context);
 		page->deliveries_left -= event->n_webhooks;
 		/* each delivery has a body of its own */
 		page->bytes_left -= (int64) event->size * event->n_webhooks;
 		window->after = event->position;
 		page->take(event, page->arg);
-		reader_next(reader);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return true;
@@ -560,7 +475,7 @@ window_read_transaction(Window *window, SlotReader *readers, const LogTransactio
 
 	for (int slot = 0; slot < RING_SLOTS; slot++)
 	{
-		if ((transaction->slots & (UINT32_C(1) << slot)) && readers[slot].heap == NULL)
+		if ((transaction->slots & (UINT32_C(1) << slot)) && readers[slot].rows.heap == NULL)
 			reader_open(&readers[slot], slot, 3);
 	}
 
@@ -571,7 +486,7 @@ window_read_transaction(Window *window, SlotReader *readers, const LogTransactio
 		for (int slot = 0; slot < RING_SLOTS; slot++)
 		{
 			if (transaction->slots & (UINT32_C(1) << slot))
-				reader_scan_command(&readers[slot], transaction->xid, cid, window->after.seq);
+				reader_scan_command(&readers[slot], transaction->xid, cid, window->after.seq + 1);
 		}
 		if (!window_stream(window, readers, transaction, page))
 			return false;
@@ -602,8 +517,8 @@ window_read(Window *window, int max_deliveries, Size max_bytes, MemoryContext co
 	}
 	for (int slot = 0; slot < RING_SLOTS; slot++)
 	{
-		if (readers[slot].heap != NULL)
-			reader_close(&readers[slot]);
+		if (readers[slot].rows.heap != NULL)
+			index_reader_close(&readers[slot].rows);
 	}
 	if (full || window->at < window->n_transactions)
 		return false;
@@ -618,63 +533,116 @@ window_read(Window *window, int max_deliveries, Size max_bytes, MemoryContext co
 	return window->n_transactions == 0;
 }
 
+/* ------------------------------------------------------- events by their places */
+
+struct LogFetch
+{
+	MemoryContext context;
+	SlotReader	readers[RING_SLOTS];
+	bool		opened[RING_SLOTS];
+	int			slot;			/* where the last one was, tried first */
+	Chunk	   *chunk;			/* that it stood in, read up to it */
+};
+
+LogFetch *
+log_fetch_begin(MemoryContext context)
+{
+	LogFetch   *fetch = MemoryContextAllocZero(context, sizeof(LogFetch));
+
+	fetch->context = context;
+	fetch->slot = ring_current_slot();
+	return fetch;
+}
+
+void
+log_fetch_end(LogFetch *fetch)
+{
+	for (int slot = 0; slot < RING_SLOTS; slot++)
+	{
+		if (fetch->opened[slot])
+			index_reader_close(&fetch->readers[slot].rows);
+	}
+	pfree(fetch);
+}
+
+/* The chunk of this slot that holds the event; NULL: none does. */
+static Chunk *
+fetch_chunk(LogFetch *fetch, int slot, const EventPlace *place)
+{
+	SlotReader *reader = &fetch->readers[slot];
+
+	if (!fetch->opened[slot])
+	{
+		reader_open(reader, slot, 4);
+		fetch->opened[slot] = true;
+	}
+	reader_scan_back(reader, place);
+	if (!reader->found || reader->last_seq < place->seq)
+		return NULL;
+	fetch->slot = slot;
+	return chunk_read(reader->rows.tuple, fetch->context);
+}
+
+/* Does the chunk that was read last hold the event, at or behind where reading stands? */
+static bool
+fetch_is_ahead(const Chunk *chunk, const EventPlace *place)
+{
+	return chunk != NULL && FullTransactionIdEquals(chunk->xid, place->xid) && chunk->cid == place->cid &&
+		place->seq >= chunk->seq + chunk->number && place->seq < chunk->seq + chunk->n_events;
+}
+
+LogEvent *
+log_fetch(LogFetch *fetch, const EventPlace *place)
+{
+	ChunkEvent	stored;
+
+	if (!fetch_is_ahead(fetch->chunk, place))
+	{
+		int			current = ring_current_slot();
+
+		/* where the last one was, then the newest slot first */
+		fetch->chunk = fetch_chunk(fetch, fetch->slot, place);
+		for (int i = 0; i < RING_SLOTS && fetch->chunk == NULL; i++)
+		{
+			int			slot = (current - i + RING_SLOTS) % RING_SLOTS;
+
+			if (slot != fetch->slot)
+				fetch->chunk = fetch_chunk(fetch, slot, place);
+		}
+		if (fetch->chunk == NULL)
+			return NULL;
+	}
+	do
+		chunk_take_next(fetch->chunk, &stored);
+	while (fetch->chunk->seq + fetch->chunk->number - 1 < place->seq);
+	return log_event_make(fetch->chunk, &stored, place->seq, fetch->context);
+}
+
 LogEvent *
 window_fetch(const EventPlace *place, MemoryContext context)
 {
-	LogEvent   *event = NULL;
-	int			current = ring_current_slot();
+	LogFetch   *fetch = log_fetch_begin(context);
+	LogEvent   *event = log_fetch(fetch, place);
 
-	/* the newest slot first */
-	for (int i = 0; i < RING_SLOTS && event == NULL; i++)
-	{
-		SlotReader	reader;
-
-		reader_open(&reader, (current - i + RING_SLOTS) % RING_SLOTS, 3);
-		reader_scan_command(&reader, place->xid, place->cid, place->seq - 1);
-		if (reader.found && reader.seq == place->seq)
-			event = log_event_make(reader.tuple, place->seq, context);
-		reader_close(&reader);
-	}
+	log_fetch_end(fetch);
 	return event;
 }
 
 void
 log_event_body(StringInfo body, const LogEvent *event, const pg_uuid_t *webhook_id)
 {
+	const ChunkEvent *stored = &event->stored;
 	PayloadEvent payload;
 
 	payload.operation = event->operation;
 	payload.table_schema = event->table_schema;
 	payload.table_name = event->table_name;
-	payload.record = event->record;
-	payload.record_len = event->record_len;
-	payload.old_record = event->old_record;
-	payload.old_record_len = event->old_record_len;
-	payload.truncated = event->truncated;
-	payload.truncated_len = event->truncated_len;
-	payload.captured_at = event->captured_at;
+	payload.record = stored->record;
+	payload.record_len = stored->record_len;
+	payload.old_record = stored->old_record;
+	payload.old_record_len = stored->old_record_len;
+	payload.truncated = stored->truncated;
+	payload.truncated_len = stored->truncated_len;
+	payload.captured_at = stored->captured_at;
 	payload_body(body, &payload, webhook_id);
-}
-
-Datum
-log_event_body_sql(PG_FUNCTION_ARGS)
-{
-	HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(0);
-	HeapTupleData tuple;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(ring_descriptor(RING_EVENT), &TTSOpsHeapTuple);
-	StringInfoData body;
-	bytea	   *result;
-
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	ExecStoreHeapTuple(&tuple, slot, false);
-	initStringInfo(&body);
-	log_event_body(&body, log_event_make(slot, 0, CurrentMemoryContext), PG_GETARG_UUID_P(1));
-	ExecDropSingleTupleTableSlot(slot);
-	result = palloc(VARHDRSZ + body.len);
-	SET_VARSIZE(result, VARHDRSZ + body.len);
-	memcpy(VARDATA(result), body.data, body.len);
-	PG_RETURN_BYTEA_P(result);
 }

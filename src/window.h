@@ -7,26 +7,11 @@
 #define FLUXHOOKS_WINDOW_H
 
 #include "access/transam.h"
+#include "access/xlogdefs.h"
 
+#include "chunk.h"
 #include "queue.h"
-
-/* A snapshot as a value: which top-level transactions had ended. */
-typedef struct LogSnapshot
-{
-	FullTransactionId xmin;
-	FullTransactionId xmax;
-	int			n_xip;
-	FullTransactionId *xip;		/* ascending */
-} LogSnapshot;
-
-/* That of the active snapshot, palloc'd. */
-extern LogSnapshot *log_snapshot_take(void);
-extern LogSnapshot *log_snapshot_copy(const LogSnapshot *snapshot);
-extern bool log_snapshot_sees(const LogSnapshot *snapshot, FullTransactionId xid);
-
-/* As a Datum of type pg_snapshot, and back. */
-extern Datum log_snapshot_to_datum(const LogSnapshot *snapshot);
-extern LogSnapshot *log_snapshot_from_datum(Datum datum);
+#include "snapshot.h"
 
 /*
  * Order of events in a window: transactions by the greatest seq among their
@@ -39,36 +24,33 @@ typedef struct LogPosition
 	int64		seq;
 } LogPosition;
 
-/* An event as it was read; one palloc'd chunk. */
+/*
+ * An event as it was read; names, webhooks and the parts of stored belong to
+ * its chunk, in the same memory context.
+ */
 typedef struct LogEvent
 {
 	EventPlace	place;
 	LogPosition position;
-	Size		size;			/* bytes of the chunk */
+	Size		size;			/* bytes of memory that it stands for */
 	pg_uuid_t	id;
 	char		operation;
-	TimestampTz captured_at;
-	int64		key_hash;
-	int64		old_key_hash;
-	char	   *table_schema;
-	char	   *table_name;
+	const char *table_schema;
+	const char *table_name;
 	int			n_webhooks;
-	pg_uuid_t  *webhooks;
-	int			record_key_len; /* -1: null */
-	int			record_len;		/* -1: null */
-	int			old_record_len; /* -1: null */
-	int			truncated_len;	/* -1: null */
-	char	   *record_key;
-	char	   *record;
-	char	   *old_record;
-	char	   *truncated;
+	const pg_uuid_t *webhooks;
+	ChunkEvent	stored;			/* time, hashes, images */
 } LogEvent;
+
+/*
+ * The event that chunk_next has just read, palloc'd in context; last_seq is
+ * its transaction's, where that matters.
+ */
+extern LogEvent *log_event_make(const Chunk *chunk, const ChunkEvent *stored,
+								int64 last_seq, MemoryContext context);
 
 /* The body of the event's delivery to a webhook, appended. */
 extern void log_event_body(StringInfo body, const LogEvent *event, const pg_uuid_t *webhook_id);
-
-/* SQL: fluxhooks_internal.event_body(event fluxhooks_internal.event, webhook_id uuid) RETURNS bytea */
-extern PGDLLEXPORT Datum log_event_body_sql(PG_FUNCTION_ARGS);
 
 typedef struct Window Window;
 
@@ -92,9 +74,25 @@ extern bool window_read(Window *window, int max_deliveries, Size max_bytes,
 /* Holds it no transaction with events? */
 extern bool window_is_empty(const Window *window);
 
+/* WAL up to here must be on disk before anything of what is read next is sent; may be invalid. */
+extern XLogRecPtr window_flush_to(const Window *window);
+
 extern void window_close(Window *window);
 
-/* One event by its place, palloc'd in context; NULL where it is no longer in the log. */
+/*
+ * Many events by their places, within one transaction: in the log's order each chunk
+ * is looked up and read once.  What it reads is palloc'd in context.
+ */
+typedef struct LogFetch LogFetch;
+
+extern LogFetch *log_fetch_begin(MemoryContext context);
+
+/* NULL where it is no longer in the log. */
+extern LogEvent *log_fetch(LogFetch *fetch, const EventPlace *place);
+
+extern void log_fetch_end(LogFetch *fetch);
+
+/* One event by its place, likewise. */
 extern LogEvent *window_fetch(const EventPlace *place, MemoryContext context);
 
 #endif

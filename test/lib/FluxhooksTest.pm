@@ -13,12 +13,21 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_node start_receiver make_ca
+  server_major new_node start_receiver start_listener start_secure start_relay build_preload make_ca
   wait_until wait_for_deliveries
-  query literal json_literal sqlstate create_webhook
+  query literal json_literal sqlstate create_webhook create_table_webhook insert_rows
+  told_path tell_status set_clock
 );
 
 my $json = JSON::PP->new->ascii->canonical->allow_nonref;
+
+# The server's major version, which a node of PostgreSQL 13's framework cannot tell.
+sub server_major
+{
+	my ($major) = qx(postgres --version) =~ /PostgreSQL\) (\d+)/;
+
+	return $major;
+}
 
 # A started cluster with the library preloaded, the extension in database
 # postgres, and endpoints on this machine allowed.  Options: conf (more settings, of
@@ -129,11 +138,97 @@ sub create_webhook
 		'SELECT fluxhooks.create_webhook(' . json_literal($config) . ')');
 }
 
+# Create a table and a webhook of the same name for it, whose requests go to a
+# path of the receiver's with that name behind; the webhook's id.
+sub create_table_webhook
+{
+	my ($node, $receiver, $name, $path, %config) = @_;
+
+	$node->safe_psql('postgres', "CREATE TABLE $name (id bigint PRIMARY KEY, value integer DEFAULT 0)");
+	return create_webhook($node,
+		{ name => $name, url => $receiver->url("$path/$name"), secret => 'a', events => [ { table => $name } ], %config });
+}
+
+# Rows of such a table, with the ids from first to last.
+sub insert_rows
+{
+	my ($node, $table, $first, $last) = @_;
+
+	$node->safe_psql('postgres', "INSERT INTO $table SELECT i FROM generate_series($first, $last) AS i");
+	return;
+}
+
+# A path of the receiver's whose status is what tell_status says last.
+sub told_path
+{
+	return '/told/' . join('%2F', split m{/}, told_file(), -1);
+}
+
+sub told_file
+{
+	return "$PostgreSQL::Test::Utils::tmp_check/told_$$";
+}
+
+sub tell_status
+{
+	my ($status) = @_;
+	my $file = told_file();
+
+	open my $out, '>', "$file.new" or die "$file: $!";
+	print $out $status;
+	close $out;
+	rename "$file.new", $file or die "$file: $!";
+	return;
+}
+
 # test/receiver/receiver.js with a log of its own.  Options: secret; key and cert
 # (files) for https.
 sub start_receiver
 {
 	return FluxhooksTest::Receiver->new(@_);
+}
+
+# test/receiver/listener.js, which logs connections.  Options: host, port; within
+# (arrayref): a command to run it under.
+sub start_listener
+{
+	return FluxhooksTest::Receiver->new(script => 'listener.js', @_);
+}
+
+# test/receiver/secure.js.  Options: key, cert, mode.
+sub start_secure
+{
+	return FluxhooksTest::Receiver->new(script => 'secure.js', @_);
+}
+
+# test/receiver/relay.js.  Options: to, a port; freeze, a file.
+sub start_relay
+{
+	return FluxhooksTest::Receiver->new(script => 'relay.js', @_);
+}
+
+# test/lib/NAME.c as a library for LD_PRELOAD; its path.
+sub build_preload
+{
+	my ($name) = @_;
+	my $source = FluxhooksTest::Receiver::directory() . "/../lib/$name.c";
+	my $library = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
+
+	system($ENV{CC} // 'cc', '-shared', '-fPIC', '-o', $library, $source, '-ldl') == 0
+	  or die "$source does not compile";
+	return $library;
+}
+
+# What test/lib/clock.c, reading this file, tells a server from now on.
+sub set_clock
+{
+	my ($file, $setting) = @_;
+
+	open my $out, '>', "$file.new" or die "$file: $!";
+	print $out $setting;
+	close $out;
+	rename "$file.new", $file or die "$file: $!";
+	return;
 }
 
 # A certificate authority of this test's own: issue($name, ...) makes a
@@ -153,13 +248,20 @@ use PostgreSQL::Test::Utils ();
 my @running;
 my $started = 0;
 
+sub directory
+{
+	return dirname(__FILE__) . '/../receiver';
+}
+
 sub new
 {
 	my ($class, %option) = @_;
+	my $script = delete $option{script} // 'receiver.js';
 	my $base = "$PostgreSQL::Test::Utils::log_path/receiver_" . ++$started . "_$$";
 	my $self = bless { log => "$base.jsonl", tls => exists $option{key}, out => '' }, $class;
+	my $within = delete $option{within} // [];
 	my @command = (
-		'node', dirname(__FILE__) . '/../receiver/receiver.js',
+		@$within, 'node', directory() . "/$script",
 		'--log', $self->{log},
 		map { ("--$_", $option{$_}) } sort keys %option);
 
@@ -202,6 +304,8 @@ sub requests
 	# the last line may be half written
 	foreach my $line (PostgreSQL::Test::Utils::slurp_file($self->{log}) =~ /^(.*)\n/mg)
 	{
+		# parsing takes a second for a few thousand
+		next if defined $path && index($line, "\"path\":\"$path") < 0;
 		my $request = JSON::PP->new->utf8->decode($line);
 
 		next if defined $path && index($request->{path}, $path) != 0;
@@ -268,14 +372,17 @@ sub new
 sub ca_file { return $_[0]->{ca_file} }
 
 # Key and certificate for a name (an address or a DNS name), as a hash that
-# start_receiver takes.  expired => 1: it was valid once.
+# start_receiver takes.  expired => 1: it was valid once; future => 1: it will be;
+# usage: what it is good for, if not for servers.
 sub issue
 {
 	my ($self, $name, %option) = @_;
 	my $dir = $self->{dir};
 	my $base = "$dir/server_" . ++$self->{issued};
 	my $kind = $name =~ /^[\d.]+$|:/ ? 'IP' : 'DNS';
+	my $start = $option{future} ? '20491231000000Z' : '20200101000000Z';
 	my $end = $option{expired} ? '20200102000000Z' : '20491231235959Z';
+	my $usage = $option{usage} // 'serverAuth';
 
 	PostgreSQL::Test::Utils::append_to_file("$base.cnf", <<"CNF");
 [ca]
@@ -291,7 +398,7 @@ policy = any
 commonName = supplied
 [leaf]
 subjectAltName = $kind:$name
-extendedKeyUsage = serverAuth
+extendedKeyUsage = $usage
 [req]
 distinguished_name = name
 [name]
@@ -299,7 +406,7 @@ CNF
 	openssl('req', '-new', '-newkey', 'rsa:2048', '-nodes', '-config', "$base.cnf",
 		'-subj', "/CN=$name", '-keyout', "$base.key", '-out', "$base.csr");
 	openssl('ca', '-batch', '-notext', '-config', "$base.cnf", '-extensions', 'leaf',
-		'-startdate', '20200101000000Z', '-enddate', $end,
+		'-startdate', $start, '-enddate', $end,
 		'-cert', "$dir/ca.crt", '-keyfile', "$dir/ca.key",
 		'-in', "$base.csr", '-out', "$base.crt");
 	return (key => "$base.key", cert => "$base.crt");

@@ -37,7 +37,8 @@ scratch_make()
 		chown -R postgres: "$scratch"
 	fi
 	bindir=$("$PG_CONFIG" --bindir)
-	PATH=$bindir:$PATH
+	# test/setup puts a Node.js there where the distribution's is too old
+	PATH=$bindir:$scratch/tree/test/receiver/node_modules/.bin:$PATH
 	# a user's own connection settings must not lead anywhere else
 	unset PGSERVICE PGSERVICEFILE PGUSER PGPASSWORD PGPASSFILE PGOPTIONS PGHOSTADDR PGSSLMODE
 	PGHOST=$scratch

@@ -25,6 +25,7 @@ sub keep_count
 my $harness = TAP::Harness->new(
 	{   verbosity => 0,
 		timer     => 1,
+		jobs      => 2,
 		merge     => 0,
 		lib       => [ abs_path($modules), abs_path('lib') ],
 	});

@@ -8,6 +8,8 @@
  *	timing-safe	Express, JSON.stringify(payload), crypto.timingSafeEqual
  *	raw			Express, over the bytes as they came
  *	standard	the standardwebhooks library, over the bytes as they came
+ *	previous	the signature with the secret before the last rotation, over
+ *				the bytes as they came
  *
  * Each answers 200 when it verified and 401 when not, as /verify/NAME does with the
  * receiver's secret, or that of ?secret=.
@@ -47,6 +49,8 @@ const ways = {
   'timing-safe': (req, secret) =>
     timingSafe(req.body, req.headers['x-fluxbase-signature'], secret),
   raw: (req, secret) => req.headers['x-fluxbase-signature'] === hmac(secret, req.raw),
+  previous: (req, secret) =>
+    req.headers['x-fluxbase-signature-previous'] === hmac(secret, req.raw),
   standard,
 };
 

@@ -28,7 +28,7 @@ SET quote_all_identifiers = on;
 SET search_path = pg_catalog;
 SQL
 my $other_session = <<'SQL';
-SET TimeZone = 'America/New_York';
+SET TimeZone = 'UTC+5';
 SET DateStyle = 'German';
 SET IntervalStyle = 'postgres_verbose';
 SET extra_float_digits = 3;
@@ -61,7 +61,7 @@ CREATE FUNCTION s.draw(s.drawn, integer, boolean) RETURNS json LANGUAGE sql AS
 CREATE CAST (s.drawn AS json) WITH FUNCTION s.draw(s.drawn, integer, boolean) AS IMPLICIT;
 SQL
 
-my $node = new_node('payload', preload => 0, extension => 0, conf => 'max_stack_depth = 2MB');
+my $node = new_node('payload', preload => 0, extension => 0, conf => "max_stack_depth = 2MB\nautovacuum = off");
 
 sub make_database
 {
@@ -137,7 +137,7 @@ sub listen_to
 make_database('cases', 'UTF8');
 $node->safe_psql('cases', $types);
 my @options;
-push @options, 'multirange' if $node->pg_version >= 14;
+push @options, 'multirange' if server_major() >= 14;
 push @options, 'xml' if $node->safe_psql('cases', q{SELECT 'libxml' FROM pg_config WHERE setting LIKE '%--with-libxml%' LIMIT 1}) ne '';
 note("with @options");
 
@@ -246,7 +246,8 @@ my @want = (
 	'{"v":{"1":[2,3],"shown":"a","at":"2025-01-01 00:00:00+00"}}',
 	'{"v":{"10":"one","x":1}}',
 	'{"v":{"5":3,"10":"two","x":2}},"old_record":{"v":{"5":null,"10":"one","x":1}}');
-my @changed = sort { length($a) <=> length($b) } new_bodies('shapes');
+# two bodies are of the same length: INSERT comes before UPDATE
+my @changed = sort { length($a) <=> length($b) || $a cmp $b } new_bodies('shapes');
 is(scalar @changed, @want, 'changes after changed types');
 @want = sort { length($a) <=> length($b) } @want;
 checker(join("\n", map { "$changed[$_]\t$want[$_]" } 0 .. $#want), 'follow the type as it is', 'lines', $seed);
@@ -256,6 +257,34 @@ my @noise = sort { $a cmp $b } map { pack('H*', $_) =~ /"record":(.*?),"old_reco
 is_deeply(\@noise,
 	[ '{"id":1,"v":"loud","t":"outer"}', '{"id":2,"v":"quiet","t":"inner"}' ],
 	'a cast that writes to the same table');
+
+# a row that moves into a foreign partition, whose tuples name no command
+my ($host, $port) = ($node->host, $node->port);
+$node->safe_psql('shapes', <<"SQL");
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'shapes');
+CREATE USER MAPPING FOR CURRENT_USER SERVER here;
+CREATE TABLE far (id integer, k integer);
+CREATE TABLE routed (id integer, k integer) PARTITION BY LIST (k);
+CREATE TABLE routed_1 PARTITION OF routed FOR VALUES IN (1);
+CREATE FOREIGN TABLE routed_2 PARTITION OF routed FOR VALUES IN (2) SERVER here OPTIONS (table_name 'far');
+SQL
+listen_to('shapes', 'routed');
+$node->safe_psql('shapes', 'BEGIN; INSERT INTO routed VALUES (1, 1); UPDATE routed SET k = 2 WHERE k = 1; COMMIT');
+is($node->safe_psql('shapes', q{SELECT string_agg(operation::text, ' ' ORDER BY cid, seq)
+	FROM fluxhooks_internal.event WHERE table_name = 'routed'}), 'I D I', 'is a DELETE, then an INSERT');
+new_bodies('shapes');
+
+# every new table brings a type: no reason to read the configuration again
+is($node->safe_psql('shapes', <<'SQL'), '1', 'a new table does not have the configuration read again');
+BEGIN;
+INSERT INTO nothing DEFAULT VALUES;
+CREATE TEMPORARY TABLE other (i integer);
+INSERT INTO nothing DEFAULT VALUES;
+SELECT pg_stat_get_xact_numscans('fluxhooks_internal.webhook'::regclass);
+COMMIT;
+SQL
+new_bodies('shapes');
 
 #
 # Other encodings
@@ -281,6 +310,17 @@ FROM (SELECT $text) AS t (v)
 SQL
 		qq({"id":1,"v":$want,"a":[$want],"j":["A$first"],"b":"$first"}), "$encoding becomes UTF-8");
 }
+
+# a byte that is no character, in a key: U+FFFD, which the database cannot show
+$node->safe_psql('win1252', <<'SQL');
+SET client_encoding = 'WIN1252';
+CREATE TABLE keyed (k text PRIMARY KEY);
+SELECT fluxhooks.create_webhook('keyed', 'https://example.com/', '[{"table":"keyed"}]');
+INSERT INTO keyed VALUES (E'a\x81'), (E'b\x80');
+SQL
+is( $node->safe_psql('win1252', q{SET client_encoding = 'UTF8'; SELECT string_agg(record_key->>'k', ' ' ORDER BY id)
+		FROM fluxhooks.deliveries WHERE table_name = 'keyed'}),
+	'a? b€', 'a key that the database\'s encoding lacks does not stop a view');
 
 #
 # Bodies that are made to fit

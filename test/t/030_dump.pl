@@ -15,16 +15,17 @@ my $source = new_node('source');
 my $target = new_node('target', extension => 0);
 
 $source->safe_psql('postgres', 'CREATE DATABASE shop');
-$target->safe_psql('postgres', 'CREATE ROLE owner_a; CREATE ROLE owner_new');
+$target->safe_psql('postgres', 'CREATE ROLE keepers; CREATE ROLE owner_a IN ROLE keepers; CREATE ROLE owner_new');
 
 # ---------------------------------------------------------------- the original
 
 $source->safe_psql('shop', <<'SQL');
 SET client_min_messages = warning;
 CREATE EXTENSION fluxhooks;
-CREATE ROLE owner_a;
+CREATE ROLE keepers;
+CREATE ROLE owner_a IN ROLE keepers;
 CREATE ROLE owner_old;
-CREATE ROLE owner_lost;
+CREATE ROLE owner_lost IN ROLE keepers;
 CREATE SCHEMA app;
 CREATE TABLE users (id integer PRIMARY KEY, note text);
 CREATE TABLE old_name (id integer);
@@ -40,14 +41,13 @@ $$;
 GRANT ALL ON SCHEMA public, fluxhooks TO owner_a, owner_old, owner_lost;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA fluxhooks TO owner_a, owner_old, owner_lost;
 
-ALTER TABLE users OWNER TO owner_a;
+ALTER TABLE users OWNER TO keepers;
 ALTER TABLE old_name OWNER TO owner_old;
 SET ROLE owner_a;
 SELECT hook('plain', 'users');
 SET ROLE owner_old;
 SELECT hook('renamed', 'old_name');
 RESET ROLE;
-ALTER TABLE users OWNER TO owner_lost;
 SET ROLE owner_lost;
 SELECT hook('ownerless', 'users');
 RESET ROLE;
@@ -57,13 +57,11 @@ SELECT hook('partitions', 'tree');
 SELECT hook('deleted', 'users');
 SELECT fluxhooks.delete_webhook(fluxhooks.webhook_id('deleted'));
 
-ALTER TABLE users OWNER TO postgres;
-ALTER TABLE old_name OWNER TO postgres;
 ALTER TABLE old_name RENAME TO "New Name";
 ALTER TABLE "New Name" SET SCHEMA app;
 ALTER ROLE owner_old RENAME TO owner_new;
 DROP TABLE dropped;
-DROP OWNED BY owner_lost, owner_a, owner_new;
+DROP OWNED BY owner_lost;
 INSERT INTO users SELECT n, 'original' FROM generate_series(1, 10) AS n;
 INSERT INTO tree VALUES (1, 1);
 SQL
@@ -107,7 +105,9 @@ my %restore = (
 			],
 			'custom: restores without an error');
 	},
+	# in parallel, a partition may be filled after its root has got the trigger
 	directory => sub {
+		local $ENV{PGOPTIONS} = '-c fluxhooks.capture=off';
 		command_ok(
 			[
 				'pg_restore', '--exit-on-error', '-j', '2',
@@ -207,7 +207,12 @@ isnt($target->safe_psql($db, 'SELECT worker_pid FROM fluxhooks.status'), $pid,
 
 # ------------------------------------------------------ what was missing is found
 
-$target->safe_psql($db, 'CREATE ROLE owner_lost; CREATE TABLE excluded (id integer)');
+$target->safe_psql($db, <<'SQL');
+CREATE ROLE owner_lost IN ROLE keepers;
+GRANT USAGE ON SCHEMA fluxhooks TO owner_lost;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA fluxhooks TO owner_lost;
+CREATE TABLE excluded (id integer);
+SQL
 is($target->safe_psql($db, 'SELECT count(*) FROM fluxhooks.webhooks WHERE paused'),
 	'2', 'a role or table of the name does not go on by itself');
 $target->safe_psql($db, "SELECT fluxhooks.update_webhook(id, '{}') FROM fluxhooks.webhooks WHERE paused");

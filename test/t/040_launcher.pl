@@ -195,6 +195,11 @@ wait_for_another($node, 'uno', $pid);
 pass('a terminated worker is started again');
 
 $before = workers($node);
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($before->{uno}), pg_sleep(0.01) FROM generate_series(1, 50)");
+$node->safe_psql('uno', "SELECT fluxhooks.pause('for a moment'); SELECT fluxhooks.resume()");
+is_deeply(workers($node), $before, 'a worker that is cancelled at any time goes on');
+
+$before = workers($node);
 $pid = launcher_pid($node);
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 wait_until(sub { my $now = launcher_pid($node); $now ne '' && $now != $pid }, 'a new launcher');
@@ -210,7 +215,7 @@ wait_for_another($node, 'uno', $pid);
 wait_for_workers($node, qw(uno two seven));
 pass('after kill -9 and crash recovery all are back');
 
-$node->restart('fast');
+$node->restart;
 wait_for_workers($node, qw(uno two seven));
 pass('after a restart too');
 $node->stop('fast');

@@ -39,9 +39,12 @@ my $webhook = FluxhooksTest::create_webhook($node,
 	{ name => 'ledger', url => $receiver->url('/ok'), events => [ { table => 'ledger' } ],
 	  max_retries => 10, retry_backoff_seconds => 1 });
 
+# '' while there is none, or the server is going down or coming up.
 sub worker_pid
 {
-	return $node->safe_psql('postgres', 'SELECT worker_pid FROM fluxhooks.status');
+	my ($status, $pid) = $node->psql('postgres', 'SELECT worker_pid FROM fluxhooks.status');
+
+	return defined $status && $status == 0 ? $pid : '';
 }
 
 # Lines of the receiver's log; parsing them all again and again would take longer

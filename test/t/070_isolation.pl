@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 
 use FluxhooksTest;
+use JSON::PP ();
 use Test::More;
 
 use constant EVENTS => 200;
@@ -21,7 +22,8 @@ foreach my $name (sort keys %path)
 {
 	FluxhooksTest::create_webhook($node,
 		{ name => $name, url => $receiver->url($path{$name}), events => [ { table => 'item' } ],
-		  timeout_seconds => 300, max_retries => 100, retry_backoff_seconds => 3600 });
+		  timeout_seconds => 300, max_retries => 100, retry_backoff_seconds => 3600,
+		  circuit_breaker => JSON::PP::false });
 }
 my $events = EVENTS;
 $node->safe_psql('postgres', "INSERT INTO item SELECT i, 0 FROM generate_series(1, $events) AS i");
@@ -87,5 +89,15 @@ foreach my $request ($receiver->requests('/ok/hanging'))
 	$last{$row} = $version;
 }
 is($disorder, 0, 'in the order of the changes of each row');
+
+# each answer while more waits is room for one request more, also where answers
+# come together; of a host's eight slots two are others'
+$node->safe_psql('postgres', 'CREATE TABLE many (id int PRIMARY KEY)');
+FluxhooksTest::create_webhook($node,
+	{ name => 'growing', url => $receiver->url('/pairs/4'), events => [ { table => 'many' } ], timeout_seconds => 300 });
+$node->safe_psql('postgres', 'INSERT INTO many SELECT generate_series(1, 20)');
+FluxhooksTest::wait_until(sub { $node->safe_psql('postgres', 'SELECT in_flight FROM fluxhooks.status') == 6 },
+	'two requests, and one more for each answer');
+pass('concurrency grows with each answer');
 
 done_testing();

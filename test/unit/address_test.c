@@ -37,7 +37,7 @@ check_judged(const char *text, const AddressList *list, const char *expected,
 {
 	struct sockaddr_storage address = make_address(text);
 	const char *why = "unset";
-	bool		allowed = address_allowed((struct sockaddr *) &address, list, &why);
+	bool		allowed = address_allowed((struct sockaddr *) &address, false, list, &why);
 	bool		right = expected == NULL ? allowed && why == NULL
 		: !allowed && why != NULL && strcmp(why, expected) == 0;
 
@@ -138,6 +138,50 @@ test_judged(void)
 	}
 }
 
+/* The server's own addresses, which only a list opens, however public they are. */
+static void
+test_own(void)
+{
+	static const char *const equal[][2] = {
+		{"8.8.8.8", "8.8.8.8"}, {"8.8.8.8", "::ffff:8.8.8.8"}, {"::ffff:8.8.8.8", "8.8.8.8"},
+		{"8.8.8.8", "64:ff9b::8.8.8.8"}, {"2600::1", "2600::1"}
+	};
+	static const char *const different[][2] = {
+		{"8.8.8.8", "8.8.8.9"}, {"8.8.8.8", "::8.8.8.8"}, {"2600::1", "2600::2"},
+		{"0.0.0.0", "::"}, {"8.8.8.8", "64:ff9b:1::8.8.8.8"}
+	};
+	struct sockaddr_storage own = make_address("8.8.8.8");
+	struct sockaddr_storage other;
+	struct sockaddr local = {.sa_family = AF_UNIX};
+	AddressList *list = address_list_parse("8.8.8.8", NULL, 0);
+	const char *why;
+	size_t		i;
+
+	ok(!address_allowed((struct sockaddr *) &own, true, NULL, &why), "a public address of the server");
+	is_string(why, "this server itself", "says so");
+	ok(address_allowed((struct sockaddr *) &own, true, list, &why) && why == NULL, "unless it is listed");
+	own = make_address("10.0.0.1");
+	ok(!address_allowed((struct sockaddr *) &own, true, list, &why), "a private address of the server");
+	is_string(why, "private", "is private first");
+	for (i = 0; i < sizeof(equal) / sizeof(equal[0]); i++)
+	{
+		own = make_address(equal[i][0]);
+		other = make_address(equal[i][1]);
+		ok(address_equal((struct sockaddr *) &own, (struct sockaddr *) &other), "%s is %s",
+		   equal[i][0], equal[i][1]);
+	}
+	for (i = 0; i < sizeof(different) / sizeof(different[0]); i++)
+	{
+		own = make_address(different[i][0]);
+		other = make_address(different[i][1]);
+		ok(!address_equal((struct sockaddr *) &own, (struct sockaddr *) &other), "%s is not %s",
+		   different[i][0], different[i][1]);
+	}
+	ok(!address_equal((struct sockaddr *) &own, &local) && !address_equal(&local, &local),
+	   "a local socket is no address");
+	address_list_free(list);
+}
+
 static void
 test_other_families(void)
 {
@@ -145,9 +189,9 @@ test_other_families(void)
 	AddressList *list = address_list_parse("0.0.0.0/0, ::/0", NULL, 0);
 	const char *why = NULL;
 
-	ok(!address_allowed(&address, NULL, &why) && why != NULL, "a local socket is refused");
+	ok(!address_allowed(&address, false, NULL, &why) && why != NULL, "a local socket is refused");
 	why = NULL;
-	ok(!address_allowed(&address, list, &why) && why != NULL,
+	ok(!address_allowed(&address, false, list, &why) && why != NULL,
 	   "a local socket is refused whatever is allowed");
 	address_list_free(list);
 }
@@ -403,6 +447,7 @@ int
 main(void)
 {
 	test_judged();
+	test_own();
 	test_other_families();
 	test_listed();
 	test_bad_lists();

@@ -8,6 +8,7 @@ const http2 = require('http2');
 const net = require('net');
 const os = require('os');
 const path = require('path');
+const zlib = require('zlib');
 
 const stats = { connections: 0, open: 0, hanging: 0, requests: 0 };
 
@@ -52,6 +53,12 @@ const routes = {
     answer(socket, 200, 'ok');
     socket.end();
   },
+  tired: (socket) => {
+    // a second request over the same connection ends it
+    if (socket.tired) socket.end();
+    else answer(socket, 200, 'ok');
+    socket.tired = true;
+  },
   partial: (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this'),
   garbage: (socket) => socket.end('\x01\x02\x03 no HTTP at all\r\n\r\n'),
   status_garbage: (socket) => socket.end('HTTP/1.1 abc Hm\r\n\r\n'),
@@ -66,6 +73,33 @@ const routes = {
     repeat(socket, `X-Filler: ${'y'.repeat(1000)}\r\n`);
   },
 };
+
+const packed = zlib.gzipSync(Buffer.alloc(1000000));
+
+Object.assign(routes, {
+  interim: (socket) => repeat(socket, 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'),
+  transfer: (socket, request) => {
+    // gzip as often as asked for
+    let body = packed;
+    for (let i = 1; i < request.argument; i++) body = zlib.gzipSync(body);
+    socket.write('HTTP/1.1 200 OK\r\n'
+      + `Transfer-Encoding: ${'gzip, '.repeat(request.argument)}chunked\r\n\r\n${body.length.toString(16)}\r\n`);
+    socket.end(Buffer.concat([body, Buffer.from('\r\n0\r\n\r\n')]));
+  },
+  transfer_lines: (socket) => {
+    socket.write(`HTTP/1.1 200 OK\r\ntransfer-encoding:gzip\r\nTransfer-Encoding: chunked\r\n\r\n${packed.length.toString(16)}\r\n`);
+    socket.end(Buffer.concat([packed, Buffer.from('\r\n0\r\n\r\n')]));
+  },
+  chunked: (socket) => socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding:  Chunked \r\n\r\n2\r\nok\r\n0\r\n\r\n'),
+  content: (socket) => {
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: ${packed.length}\r\n\r\n`);
+    socket.write(packed);
+  },
+  old: (socket) => socket.end('no status line, as before HTTP/1.0\n'),
+  remember: (socket) => answer(socket, 200, 'ok', 'Set-Cookie: a=b; Path=/\r\n'
+    + 'Alt-Svc: h2="127.0.0.1:1"; ma=3600\r\nStrict-Transport-Security: max-age=3600\r\n'
+    + 'WWW-Authenticate: Basic realm="x"\r\nRefresh: 0; url=/echo\r\n'),
+});
 
 function serve(socket, text) {
   // A proxy is asked for the whole URL.
@@ -109,6 +143,13 @@ const tls = http2.createSecureServer({
   cert: fs.readFileSync(file('cert.pem')),
 }, (request, response) => {
   if (request.url === '/hang') return;
+  if (request.url.startsWith('/reset/')) {
+    // an answer that does not wait for the body, then a reset
+    response.end('early');
+    response.stream.on('error', () => {});
+    setImmediate(() => response.stream.close(Number(request.url.split('/')[2])));
+    return;
+  }
   request.resume();
   request.on('end', () => response.end(`version ${request.httpVersion}`));
 });

@@ -8,6 +8,8 @@
 #include "tap.h"
 
 #include <arpa/inet.h>
+#include <curl/curlver.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -21,6 +23,7 @@
 
 #define MAX_REQUESTS	64
 #define DEADLINE_MS		30000
+#define OWN_ADDRESS		"192.0.1.1"
 
 typedef struct Outcome
 {
@@ -49,6 +52,7 @@ static bool resolver_hangs = true;
 static int	resolver_hanging = 0;
 static bool resolver_waited_for = false;
 static bool resolver_open_to_signals = false;
+static bool interfaces_unknown = false;
 
 static struct addrinfo *
 make_addrinfo(const char *address, const char *service, struct addrinfo *next)
@@ -93,10 +97,13 @@ getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
 		pthread_cond_signal(&resolver_free);
 	}
 	pthread_mutex_unlock(&resolver_lock);
-	if (strcmp(node, "tls.test") == 0 || strcmp(node, "other.test") == 0)
+	if (strcmp(node, "tls.test") == 0 || strcmp(node, "other.test") == 0 ||
+		strcmp(node, "localhost") == 0 || strcmp(node, "0x7f.1") == 0)	/* older libcurls ask for them */
 		*result = make_addrinfo("127.0.0.1", service, NULL);
 	else if (strcmp(node, "both.test") == 0)
 		*result = make_addrinfo("10.0.0.1", service, make_addrinfo("127.0.0.1", service, NULL));
+	else if (strcmp(node, "own.test") == 0)
+		*result = make_addrinfo(OWN_ADDRESS, service, NULL);
 	else
 		return EAI_NONAME;
 	return 0;
@@ -112,6 +119,30 @@ freeaddrinfo(struct addrinfo *info)
 		free(info);
 		info = next;
 	}
+}
+
+/*
+ * Interfaces: this machine has an address that policy takes for public.  Nobody
+ * has it in fact; it must be refused before anything is sent there.
+ */
+int
+getifaddrs(struct ifaddrs **result)
+{
+	static struct sockaddr_in own = {.sin_family = AF_INET};
+	static struct ifaddrs second = {.ifa_addr = (struct sockaddr *) &own};
+	static struct ifaddrs first = {.ifa_next = &second};
+
+	if (interfaces_unknown)
+		return -1;
+	inet_pton(AF_INET, OWN_ADDRESS, &own.sin_addr);
+	*result = &first;
+	return 0;
+}
+
+void
+freeifaddrs(struct ifaddrs *interfaces)
+{
+	(void) interfaces;
 }
 
 /* ------------------------------------------------------------ the harness */
@@ -443,6 +474,33 @@ test_large_answers(void)
 	is_string(result->error_code, "protocol", "as what they are");
 }
 
+/* Answers that want to be unpacked, remembered or obeyed. */
+static void
+test_hostile_answers(void)
+{
+	static const char coding[] = "the answer has a transfer coding other than chunked";
+	const HttpResult *result = fetch("content", DEADLINE_MS);
+	int			requests;
+
+	is_int(result->status_code, 200, "a compressed answer counts");
+	ok(result->body_len > 2 && result->body_len < 2000 && memcmp(outcomes[0].body, "\x1f\x8b", 2) == 0,
+	   "and is kept as it is");
+	failed(fetch("transfer/1", DEADLINE_MS), "protocol", coding, "a compressed transfer");
+	failed(fetch("transfer/5", DEADLINE_MS), "protocol", coding, "one compressed five times");
+	failed(fetch("transfer_lines", DEADLINE_MS), "protocol", coding, "one that says so in a line of its own");
+	is_int(fetch("chunked", DEADLINE_MS)->status_code, 200, "chunks are taken, however they are spelled");
+	is_string(outcomes[0].body, "ok", "and put together");
+	failed(fetch("interim", DEADLINE_MS), "protocol", "the headers of the answer are too large",
+		   "endless interim answers");
+	is_string(fetch("old", DEADLINE_MS)->error_code, "protocol", "an answer without a status line");
+	is_int(fetch("remember", DEADLINE_MS)->status_code, 200, "cookies, alternatives, strictness");
+	requests = server_stat("requests");
+	fetch("echo", DEADLINE_MS);
+	ok(strstr(outcomes[0].body, "ookie") == NULL && strstr(outcomes[0].body, "uthorization") == NULL &&
+	   strstr(outcomes[0].body, "Alt-Used") == NULL, "are forgotten");
+	is_int(server_stat("requests"), requests + 2, "and nothing is asked for besides");
+}
+
 static void
 test_failures(void)
 {
@@ -465,7 +523,7 @@ test_failures(void)
 	is_string(fetch("garbage", DEADLINE_MS)->error_code, "protocol", "garbage");
 	is_string(fetch("status_garbage", DEADLINE_MS)->error_code, "protocol", "garbage for a status");
 	ok(fetch("chunk_garbage", DEADLINE_MS)->error_code != NULL, "garbage for a chunk has failed");
-	ok(strstr(outcomes[0].result.error, "hunked") != NULL, "with a reason");
+	ok(strstr(outcomes[0].result.error, "hunk") != NULL, "with a reason");
 
 	/* a port that nobody can listen on: bound, but not listening */
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -530,6 +588,47 @@ test_policy(void)
 	is_int(server_stat("open"), 1, "and the one before is gone");
 }
 
+/* A connection that was opened under another policy is judged again before it is used. */
+static void
+test_policy_reuse(void)
+{
+	int			requests;
+
+	if (LIBCURL_VERSION_NUM < 0x075000)
+	{
+		skip(1, "before 7.80, libcurl does not let a connection be judged again");
+		return;
+	}
+	fetch("status/200", DEADLINE_MS);
+	requests = server_stat("requests");
+	reset();
+	start(0, "status/200", DEADLINE_MS);	/* will find that connection free */
+	policy("", true, "", "");
+	run();
+	failed(&outcomes[0].result, "address_denied",
+		   "the address 127.0.0.1 is not public (loopback) and not in fluxhooks.allowed_networks",
+		   "a connection of the former policy");
+	policy("127.0.0.0/8", true, "", "");
+	is_int(server_stat("requests"), requests + 1, "carries no request");
+}
+
+static void
+test_policy_own(void)
+{
+	failed(fetch_url("http://" OWN_ADDRESS ":9/", DEADLINE_MS, 100), "address_denied",
+		   "the address " OWN_ADDRESS " is not public (this server itself) and not in fluxhooks.allowed_networks",
+		   "an address of this machine");
+	is_string(fetch_url("http://own.test:9/", DEADLINE_MS, 100)->error_code, "address_denied",
+			  "a name for it");
+	is_string(fetch_url("http://[64:ff9b::" OWN_ADDRESS "]:9/", DEADLINE_MS, 100)->error_code,
+			  "address_denied", "the same through NAT64");
+	interfaces_unknown = true;
+	is_string(fetch_url("http://" OWN_ADDRESS ":9/", DEADLINE_MS, 100)->error_code,
+			  "address_denied", "nothing is called where the machine's addresses cannot be had");
+	is_int(fetch("status/200", DEADLINE_MS)->status_code, 200, "but what is listed");
+	interfaces_unknown = false;
+}
+
 /* A request under way goes on; what it has yet to open is judged anew. */
 static void
 test_policy_under_way(void)
@@ -589,6 +688,34 @@ test_proxy(void)
 	policy("127.0.0.0/8", true, "", "");
 }
 
+/* Endpoints that answer without waiting for the body, which is larger than what they may be sent. */
+static void
+test_early_answer(void)
+{
+	size_t		size = 300 * 1024;
+	char	   *body = malloc(size);
+	char		url[256];
+	char		error[256];
+	HttpRequest request = {.url = url, .body = body, .body_len = size, .timeout_ms = DEADLINE_MS,
+	.max_response = 100, .arg = &outcomes[0]};
+
+	policy("127.0.0.0/8", false, ca_file, "");
+	memset(body, 'b', size);
+	snprintf(url, sizeof(url), "https://tls.test:%d/reset/0", https_port);
+	reset();
+	ok(http_start(&request, error, sizeof(error)), "a request that is answered early");
+	run();
+	is_int(outcomes[0].result.status_code, 200, "a stream that is reset without an error has been answered");
+	is_string(outcomes[0].body, "early", "and the answer is kept");
+	snprintf(url, sizeof(url), "https://tls.test:%d/reset/2", https_port);
+	reset();
+	ok(http_start(&request, error, sizeof(error)), "a request whose stream breaks");
+	run();
+	is_int(outcomes[0].result.status_code, 0, "a stream that is reset with an error has not");
+	free(body);
+	policy("127.0.0.0/8", true, "", "");
+}
+
 static void
 test_tls(void)
 {
@@ -600,6 +727,7 @@ test_tls(void)
 	is_int(result->status_code, 0, "a certificate that nobody signed");
 	is_string(result->error_code, "tls", "has failed");
 	ok(result->error[0] != '\0', "with a reason");
+	is_string(result->remote_address, "127.0.0.1", "and the address it was found at");
 	policy("127.0.0.0/8", false, ca_file, "");
 	is_int(fetch_url(url, DEADLINE_MS, 100)->status_code, 200, "the same, trusted by ca_file");
 	is_string(outcomes[0].body, "version 2.0", "speaks HTTP/2");
@@ -634,6 +762,12 @@ test_keep_alive(void)
 	is_int(server_stat("connections"), connections, "requests one after another share a connection");
 	fetch("last", DEADLINE_MS);
 	is_int(server_stat("connections"), connections + 1, "until the endpoint closes it");
+	for (i = 0; i < 15; i++)
+	{
+		if (fetch("tired", DEADLINE_MS)->status_code != 200)
+			break;
+	}
+	is_int(i, 15, "a request over a connection that ends is sent again, however often that has happened before");
 	for (i = 0; i < 5; i++)
 		is_int(fetch("silent", DEADLINE_MS)->status_code, 200, "an endpoint that closes unannounced");
 	poll(&idle, 1, 500);		/* most likely the end arrives now */
@@ -743,6 +877,20 @@ test_cancel(void)
 
 /* ------------------------------------------------------------ resolving */
 
+/* No thread is left, and none was open to signals. */
+static void
+test_resolver_threads(void)
+{
+	pthread_mutex_lock(&resolver_lock);
+	resolver_hangs = false;
+	pthread_cond_broadcast(&resolver_free);
+	while (resolver_hanging > 0)
+		pthread_cond_wait(&resolver_free, &resolver_lock);
+	ok(!resolver_waited_for, "no request waits for its resolver thread");
+	ok(!resolver_open_to_signals, "no resolver thread ever took signals");
+	pthread_mutex_unlock(&resolver_lock);
+}
+
 static void
 test_resolving(void)
 {
@@ -774,14 +922,6 @@ test_resolving(void)
 			break;
 	}
 	is_int(number, NSIG, "the signal mask is as it was");
-	pthread_mutex_lock(&resolver_lock);
-	resolver_hangs = false;
-	pthread_cond_broadcast(&resolver_free);
-	while (resolver_hanging > 0)
-		pthread_cond_wait(&resolver_free, &resolver_lock);
-	ok(!resolver_waited_for, "no request waits for its resolver thread");
-	ok(!resolver_open_to_signals, "no resolver thread ever took signals");
-	pthread_mutex_unlock(&resolver_lock);
 }
 
 static void
@@ -837,6 +977,8 @@ static const struct
 	{"http://", HTTP_URL_NO_HOST, NULL, NULL},
 	{"http://:80/", HTTP_URL_NO_HOST, NULL, NULL},
 	{"http://?q", HTTP_URL_NO_HOST, NULL, NULL},
+	{"http:///example.com/", HTTP_URL_NO_HOST, NULL, NULL},
+	{"HTTPS:////example.com/", HTTP_URL_NO_HOST, NULL, NULL},
 	{"http://user@example.com/", HTTP_URL_USERINFO, NULL, NULL},
 	{"http://user:pass@example.com/", HTTP_URL_USERINFO, NULL, NULL},
 	{"http://:pass@example.com/", HTTP_URL_USERINFO, NULL, NULL},
@@ -854,6 +996,17 @@ static const struct
 	{"http://[::1/", HTTP_URL_MALFORMED, NULL, NULL},
 	{"http://[gg::1]/", HTTP_URL_MALFORMED, NULL, NULL},
 	{"http:example.com", HTTP_URL_MALFORMED, NULL, NULL},
+	{"http://example%7f.com/", HTTP_URL_MALFORMED, NULL, NULL},
+#if LIBCURL_VERSION_NUM >= 0x075700
+	{"http://example%2ecom/", HTTP_URL_OK, "example.com", "http://example.com:80"},
+#else							/* 7.74 leaves host names as they are written */
+	{"http://example%2ecom/", HTTP_URL_MALFORMED, NULL, NULL},
+#endif
+	{"http://example%2f.com/", HTTP_URL_MALFORMED, NULL, NULL},
+	{"http://example%40example.com/", HTTP_URL_MALFORMED, NULL, NULL},
+	{"http://%2531.example.com/", HTTP_URL_MALFORMED, NULL, NULL},
+	{"http://exa%20mple.com/", HTTP_URL_MALFORMED, NULL, NULL},
+	{"http:/example.com", HTTP_URL_MALFORMED, NULL, NULL},
 };
 
 static void
@@ -898,16 +1051,24 @@ main(void)
 	test_request();
 	test_large_body();
 	test_large_answers();
+	test_hostile_answers();
 	test_failures();
 	test_policy();
+	test_policy_reuse();
+	test_policy_own();
 	test_policy_under_way();
 	test_proxy();
 	test_tls();
+	test_early_answer();
 	test_keep_alive();
 	test_concurrency();
 	test_from_done();
 	test_cancel();
-	test_resolving();
+	if (LIBCURL_VERSION_NUM >= 0x075700)
+		test_resolving();
+	else
+		skip(1, "before 7.87, libcurl waits for a name server that hangs");
+	test_resolver_threads();
 	test_descriptors();
 	start(0, "hang", DEADLINE_MS);
 	http_progress();
