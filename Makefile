@@ -8,7 +8,8 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 REGRESS = $(filter-out fluxhooks--%,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
 
 PG_CPPFLAGS = $(shell curl-config --cflags 2>/dev/null)
-SHLIB_LINK = -lcurl -lcrypto
+# librt for timer_create, before glibc 2.34
+SHLIB_LINK = -lcurl -lcrypto -lrt
 
 # Bitcode for inlining into queries would only slow the build: nothing here is
 # called from expressions.

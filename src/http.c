@@ -17,6 +17,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http_guard.h"
 #include "http_outcome.h"
 #include "http_pool.h"
 #include "http_socket.h"
@@ -216,7 +217,7 @@ http_start(const HttpRequest *request, char *error, size_t error_size)
 	transfer->body_len = transfer->body_seen = transfer->header_seen = 0;
 	transfer->body_cut = transfer->no_socket = false;
 	transfer->retry_after[0] = transfer->curl_error[0] = '\0';
-	transfer->sockets = transfer->asked = 0;
+	transfer->sockets = transfer->asked = transfer->local_port = 0;
 	transfer->denied_why = transfer->header_problem = NULL;
 
 	/* Adding only queues: signals need no blocking here. */
@@ -236,7 +237,9 @@ http_start(const HttpRequest *request, char *error, size_t error_size)
 static void
 http_detach(HttpTransfer *transfer)
 {
+	http_guard_enter(-1);
 	curl_multi_remove_handle(transfer->multi->curl, transfer->easy);
+	http_guard_leave();
 	transfer->multi->transfers--;
 	http_list_remove(&http.active, transfer);
 }
@@ -300,7 +303,9 @@ http_step(void)
 		if (multi->deadline >= 0 && multi->deadline <= now)
 		{
 			multi->deadline = -1;
+			http_guard_enter(-1);
 			curl_multi_socket_action(multi->curl, CURL_SOCKET_TIMEOUT, 0, &running);
+			http_guard_leave();
 		}
 		http_collect(multi);
 	}
@@ -338,6 +343,7 @@ http_progress(void)
 		return;
 	http.progressing = true;
 	sigfillset(&all);
+	http_guard_spare(&all);
 	for (round = 0; more && round < HTTP_ROUNDS; round++)
 	{
 		pthread_sigmask(SIG_SETMASK, &all, &before);

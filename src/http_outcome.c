@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "http_guard.h"
+
 /*
  * What became of a request that has no answer.  Where there is no text,
  * libcurl's own says it best.
@@ -30,8 +32,10 @@ static const struct
 	{CURLE_BAD_CONTENT_ENCODING, HTTP_ERROR_PROTOCOL, HTTP_TRANSFER_CODING},
 #if LIBCURL_VERSION_NUM >= 0x080600
 	{CURLE_TOO_LARGE, HTTP_ERROR_PROTOCOL, HTTP_HEADERS_TOO_LARGE},
-#endif
 	{CURLE_OUT_OF_MEMORY, HTTP_ERROR_PROTOCOL, "the worker is out of memory"},
+#else
+	{CURLE_OUT_OF_MEMORY, HTTP_ERROR_PROTOCOL, "the worker is out of memory, or a header of the answer is too large"},
+#endif
 	{CURLE_ABORTED_BY_CALLBACK, HTTP_ERROR_PROTOCOL, "the worker could not watch another connection"},
 	{CURLE_SSL_CACERT_BADFILE, HTTP_ERROR_TLS, "the trust store (fluxhooks.ca_file) could not be read"},
 	{CURLE_SSL_CONNECT_ERROR, HTTP_ERROR_TLS, NULL},
@@ -137,6 +141,25 @@ http_fail_timeout(HttpTransfer *transfer, HttpResult *result)
 			 transfer->timeout_ms / 1000.0, during);
 }
 
+/* Did it end because its connection was broken off?  Not known before libcurl 7.80. */
+static bool
+http_was_struck(const HttpTransfer *transfer)
+{
+	switch (transfer->outcome)
+	{
+		case CURLE_GOT_NOTHING:
+		case CURLE_PARTIAL_FILE:
+		case CURLE_RECV_ERROR:
+		case CURLE_SEND_ERROR:
+		case CURLE_HTTP2:
+		case CURLE_HTTP2_STREAM:
+		case CURLE_SSL_CONNECT_ERROR:
+			return http_guard_broke(transfer->local_port);
+		default:
+			return false;
+	}
+}
+
 static void
 http_fail_otherwise(HttpTransfer *transfer, HttpResult *result)
 {
@@ -144,6 +167,10 @@ http_fail_otherwise(HttpTransfer *transfer, HttpResult *result)
 	size_t		i;
 
 	result->error_code = HTTP_ERROR_PROTOCOL;
+	if (text == NULL && transfer->outcome == CURLE_UNSUPPORTED_PROTOCOL && http_has_asked(transfer))
+		text = "the answer has no status line";
+	else if (text == NULL && http_was_struck(transfer))
+		text = "the connection was broken off, since it brought without pause what is no answer";
 	for (i = 0; text == NULL && i < sizeof(http_failures) / sizeof(http_failures[0]); i++)
 	{
 		if (http_failures[i].outcome == transfer->outcome)

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "http_guard.h"
 #include "http_response.h"
 #include "http_socket.h"
 
@@ -259,7 +260,9 @@ http_drop_drained(bool all)
 			continue;
 		}
 		*link = multi->next;
+		http_guard_enter(-1);
 		curl_multi_cleanup(multi->curl);
+		http_guard_leave();
 		free(multi);
 	}
 }

@@ -9,12 +9,16 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "http_guard.h"
 
 #define HTTP_EVENTS			64	/* taken from the epoll set at once */
 
@@ -45,13 +49,18 @@ http_socket(int fd)
 	if (fd >= sockets.n_entries)
 	{
 		int			count = fd + 64;
-		HttpSocket *grown = realloc(sockets.entries, count * sizeof(HttpSocket));
+		HttpSocket *former = sockets.entries;
+		HttpSocket *grown = calloc(count, sizeof(HttpSocket));
 
 		if (grown == NULL)
 			return NULL;
-		memset(grown + sockets.n_entries, 0, (count - sockets.n_entries) * sizeof(HttpSocket));
+		if (former != NULL)
+			memcpy(grown, former, sockets.n_entries * sizeof(HttpSocket));
+		/* a signal handler reads them: never more than there are */
 		sockets.entries = grown;
+		atomic_signal_fence(memory_order_seq_cst);
 		sockets.n_entries = count;
+		free(former);
 	}
 	return &sockets.entries[fd];
 }
@@ -171,8 +180,10 @@ http_before_request(void *arg, char *address, char *local, int port, int local_p
 	struct sockaddr_storage judged;
 
 	(void) port;
-	(void) local_port;
 	transfer->asked++;
+	transfer->local_port = local_port;
+	if (transfer->sockets > 0)
+		http_guard_forget(local_port);
 	if (transfer->proxied)
 		return CURL_PREREQFUNC_OK;
 	if (!http_parse_address(address, &judged) ||
@@ -252,7 +263,24 @@ http_ready(const struct epoll_event *event)
 		action |= CURL_CSELECT_IN;
 	if (event->events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
 		action |= CURL_CSELECT_OUT;
+	http_guard_enter(fd);
 	curl_multi_socket_action(entry->multi->curl, fd, action, &running);
+	http_guard_leave();
+}
+
+/* For http_guard.c, whose signal handler calls it. */
+static void
+http_break_readable(void)
+{
+	int			fd;
+
+	for (fd = 0; fd < sockets.n_entries; fd++)
+	{
+		struct pollfd readable = {.fd = fd, .events = POLLIN};
+
+		if (sockets.entries[fd].ours && poll(&readable, 1, 0) == 1)
+			http_guard_break(fd);
+	}
 }
 
 bool
@@ -301,7 +329,7 @@ http_sockets_startup(bool (*reserve) (void), void (*release) (void), char *error
 	}
 	sockets.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (sockets.epoll >= 0)
-		return true;
+		return http_guard_startup(http_break_readable, error, error_size);
 	snprintf(error, error_size, "An epoll set could not be created: %s.", strerror(errno));
 	release();
 	return false;
@@ -310,6 +338,7 @@ http_sockets_startup(bool (*reserve) (void), void (*release) (void), char *error
 void
 http_sockets_shutdown(void)
 {
+	http_guard_shutdown();
 	if (sockets.epoll >= 0)
 	{
 		close(sockets.epoll);

@@ -12,7 +12,7 @@
 #include "address.h"
 #include "http_transfer.h"
 
-/* reserve and release as http_startup takes them.  False, and why, without an epoll set. */
+/* reserve and release as http_startup takes them.  False, and why, without an epoll set or a timer. */
 extern bool http_sockets_startup(bool (*reserve) (void), void (*release) (void),
 								 char *error, size_t error_size);
 /* Nothing of libcurl may be left. */

@@ -61,6 +61,7 @@ typedef struct HttpTransfer
 	int			sockets;		/* opened */
 	char		called[HTTP_ADDRESS_SIZE];	/* address of the last one opened */
 	int			asked;			/* how often a connection was ready for the request */
+	int			local_port;		/* of the last one, 0: not known */
 	bool		no_socket;		/* none to be had */
 	const char *denied_why;		/* NULL: no address was refused */
 	char		denied[HTTP_ADDRESS_SIZE];

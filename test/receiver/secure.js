@@ -46,6 +46,7 @@ const modes = {
   'header-flood': [Buffer.concat([SETTINGS, frame(1, 0, 1, status200)]), frame(9, 0, 1, filler)],
   'settings-flood': [SETTINGS, Buffer.concat(Array(100).fill(SETTINGS))],
   'ping-flood': [SETTINGS, Buffer.concat(Array(100).fill(frame(6, 0, 0, Buffer.alloc(8))))],
+  'answer-flood': [SETTINGS, Buffer.alloc(17 * 4000, frame(6, 1, 0, Buffer.alloc(8)))],
   'endless-body': [Buffer.concat([SETTINGS, frame(1, 4, 1, status200)]), frame(0, 0, 1, Buffer.alloc(16000, 'x'))],
   'push': [SETTINGS, frame(5, 4, 1, Buffer.from([0, 0, 0, 2, 0x82, 0x86, 0x84]))],
 };

@@ -71,7 +71,7 @@ my %tls = (
 	'for clients' => start_receiver($authority->issue('127.0.0.1', usage => 'clientAuth')),
 	'name in part' => start_receiver($authority->issue('27.0.0.1')),
 	map { ("h2 $_" => start_secure(%certificate, mode => $_)) }
-	  qw(garbage goaway reset huge-frame wrong-stream bad-hpack header-flood settings-flood ping-flood endless-body push));
+	  qw(garbage goaway reset huge-frame wrong-stream bad-hpack header-flood settings-flood ping-flood answer-flood endless-body push));
 
 # path or server => [status_code, error_code, what else]; regular expressions where libcurls differ
 my $broken = qr/^(protocol|reset)$/;
@@ -127,6 +127,7 @@ my %expected = (
 	'name in part' => [ undef, 'tls' ],
 	'h2 settings-flood' => [ undef, qr/^(protocol|reset|timeout)$/, timeout_seconds => 2 ],
 	'h2 ping-flood' => [ undef, qr/^(protocol|reset|timeout)$/, timeout_seconds => 2 ],
+	'h2 answer-flood' => [ undef, $broken ],
 	'h2 push' => [ undef, $broken ],
 	'h2 endless-body' => [ qr/^$|^200$/, qr/^$|^(protocol|reset)$/ ],
 	map { ("h2 $_" => [ undef, $broken ]) } qw(garbage goaway reset huge-frame wrong-stream bad-hpack header-flood));

@@ -8,6 +8,7 @@ const http2 = require('http2');
 const net = require('net');
 const os = require('os');
 const path = require('path');
+const tls = require('tls');
 const zlib = require('zlib');
 
 const stats = { connections: 0, open: 0, hanging: 0, requests: 0 };
@@ -137,11 +138,8 @@ execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramg
   '-nodes', '-days', '2', '-subj', '/CN=tls.test', '-addext', 'subjectAltName=DNS:tls.test',
   '-keyout', file('key.pem'), '-out', file('cert.pem')], { stdio: 'ignore' });
 
-const tls = http2.createSecureServer({
-  allowHTTP1: true,
-  key: fs.readFileSync(file('key.pem')),
-  cert: fs.readFileSync(file('cert.pem')),
-}, (request, response) => {
+const own = { key: fs.readFileSync(file('key.pem')), cert: fs.readFileSync(file('cert.pem')) };
+const secure = http2.createSecureServer({ allowHTTP1: true, ...own }, (request, response) => {
   if (request.url === '/hang') return;
   if (request.url.startsWith('/reset/')) {
     // an answer that does not wait for the body, then a reset
@@ -154,10 +152,18 @@ const tls = http2.createSecureServer({
   request.on('end', () => response.end(`version ${request.httpVersion}`));
 });
 
-plain.listen(0, '127.0.0.1', () => {
-  tls.listen(0, '127.0.0.1', () => {
-    console.log(`${plain.address().port} ${tls.address().port} ${file('cert.pem')}`);
-  });
+// HTTP/2: settings, then acknowledgements of PINGs that nobody sent, as fast as they are taken
+const flood = tls.createServer({ ALPNProtocols: ['h2'], ...own }, (socket) => {
+  const answers = Buffer.alloc(17 * 4000, Buffer.from([0, 0, 8, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+  socket.on('error', () => {});
+  socket.resume();
+  socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  repeat(socket, answers);
+});
+
+const servers = [plain, secure, flood];
+Promise.all(servers.map((server) => new Promise((done) => server.listen(0, '127.0.0.1', done)))).then(() => {
+  console.log(`${servers.map((server) => server.address().port).join(' ')} ${file('cert.pem')}`);
 });
 process.stdin.on('end', () => process.exit());
 process.stdin.resume();

@@ -40,6 +40,7 @@ static void (*on_done) (int which);
 
 static int	http_port;
 static int	https_port;
+static int	flood_port;
 static char ca_file[512];
 static pid_t server;
 static int	server_stdin;
@@ -327,7 +328,7 @@ server_start(void)
 	close(from[1]);
 	server_stdin = to[1];
 	output = fdopen(from[0], "r");
-	if (fscanf(output, "%d %d %511s", &http_port, &https_port, ca_file) != 3)
+	if (fscanf(output, "%d %d %d %511s", &http_port, &https_port, &flood_port, ca_file) != 4)
 	{
 		printf("Bail out! node %s/http_server.js did not start\n", UNIT_DIR);
 		exit(1);
@@ -492,7 +493,7 @@ test_hostile_answers(void)
 	is_string(outcomes[0].body, "ok", "and put together");
 	failed(fetch("interim", DEADLINE_MS), "protocol", "the headers of the answer are too large",
 		   "endless interim answers");
-	is_string(fetch("old", DEADLINE_MS)->error_code, "protocol", "an answer without a status line");
+	failed(fetch("old", DEADLINE_MS), "protocol", "the answer has no status line", "an answer without a status line");
 	is_int(fetch("remember", DEADLINE_MS)->status_code, 200, "cookies, alternatives, strictness");
 	requests = server_stat("requests");
 	fetch("echo", DEADLINE_MS);
@@ -689,6 +690,35 @@ test_proxy(void)
 }
 
 /* Endpoints that answer without waiting for the body, which is larger than what they may be sent. */
+/* An endpoint that keeps libcurl reading holds nobody up. */
+static void
+test_flood(void)
+{
+	char		url[256];
+
+	policy("127.0.0.0/8", true, ca_file, "");
+	reset();
+	snprintf(url, sizeof(url), "https://tls.test:%d/", flood_port);
+	start_url(0, url, DEADLINE_MS, 100);
+	run_until(1);
+	is_int(outcomes[0].result.status_code, 0, "a flood");
+	if (LIBCURL_VERSION_NUM >= 0x075000)
+		is_string(outcomes[0].result.error,
+				  "the connection was broken off, since it brought without pause what is no answer", "and why");
+	else
+		skip(1, "before 7.80, libcurl does not tell which connection it was");
+	reset();
+	start_url(0, url, DEADLINE_MS, 100);
+	start(1, "hang", 5000);
+	start(2, "status/200", DEADLINE_MS);
+	run_until(2);
+	is_int(outcomes[0].result.status_code, 0, "a flood beside others has failed");
+	is_int(outcomes[2].result.status_code, 200, "one that was answered counts");
+	run();
+	is_string(outcomes[1].result.error_code, "timeout", "and one that hangs goes on");
+	policy("127.0.0.0/8", true, "", "");
+}
+
 static void
 test_early_answer(void)
 {
@@ -1059,6 +1089,7 @@ main(void)
 	test_policy_under_way();
 	test_proxy();
 	test_tls();
+	test_flood();
 	test_early_answer();
 	test_keep_alive();
 	test_concurrency();
