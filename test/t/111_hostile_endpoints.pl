@@ -16,7 +16,7 @@ PostgreSQL::Test::Utils::append_to_file($ca_file, PostgreSQL::Test::Utils::slurp
 my $node = new_node('hostile', conf => "fluxhooks.ca_file = '$ca_file'");
 my $receiver = start_receiver();
 
-$node->safe_psql('postgres', 'CREATE TABLE item (id integer PRIMARY KEY)');
+$node->safe_psql('postgres', 'CREATE TABLE item (id integer PRIMARY KEY); CREATE TABLE flood (id integer PRIMARY KEY)');
 
 my %webhook;
 
@@ -27,7 +27,8 @@ sub webhook
 	$webhook{$name} = create_webhook($node,
 		{   name => $name,
 			url => $url,
-			events => [ { table => 'item', operations => ['INSERT'] } ],
+			# those that flood may cost others their connections
+			events => [ { table => $name =~ /^h2 / ? 'flood' : 'item', operations => ['INSERT'] } ],
 			max_retries => 0,
 			timeout_seconds => 60,
 			%more });
@@ -143,8 +144,11 @@ webhook('named', $receiver->url('/redirect-out?named', host => 'localhost'));
 my $pid = worker_pid();
 my $peak = worker_peak();
 
-$node->safe_psql('postgres', 'INSERT INTO item VALUES (1)');
-wait_for_deliveries($node, "status = 'pending'", 0);
+foreach my $table (qw(item flood))
+{
+	$node->safe_psql('postgres', "INSERT INTO $table VALUES (1)");
+	wait_for_deliveries($node, "status = 'pending'", 0);
+}
 
 sub check
 {
