@@ -44,13 +44,20 @@ static struct
 void
 http_guard_break(int fd)
 {
-	struct sockaddr_storage local;
+	union
+	{
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	}			local = {.v6 = {0}};
 	socklen_t	size = sizeof(local);
+	in_port_t	port;
 
-	if (getsockname(fd, (struct sockaddr *) &local, &size) == 0)
-		guard.ports[guard.n_ports++ % HTTP_GUARD_PORTS] = ntohs(local.ss_family == AF_INET6
-																? ((struct sockaddr_in6 *) &local)->sin6_port
-																: ((struct sockaddr_in *) &local)->sin_port);
+	if (getsockname(fd, &local.any, &size) == 0)
+	{
+		port = local.any.sa_family == AF_INET6 ? local.v6.sin6_port : local.v4.sin_port;
+		guard.ports[guard.n_ports++ % HTTP_GUARD_PORTS] = ntohs(port);
+	}
 	shutdown(fd, SHUT_RDWR);
 }
 
