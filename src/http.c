@@ -237,7 +237,7 @@ http_start(const HttpRequest *request, char *error, size_t error_size)
 static void
 http_detach(HttpTransfer *transfer)
 {
-	http_guard_enter(-1);
+	http_guard_enter();
 	curl_multi_remove_handle(transfer->multi->curl, transfer->easy);
 	http_guard_leave();
 	transfer->multi->transfers--;
@@ -303,7 +303,7 @@ http_step(void)
 		if (multi->deadline >= 0 && multi->deadline <= now)
 		{
 			multi->deadline = -1;
-			http_guard_enter(-1);
+			http_guard_enter();
 			curl_multi_socket_action(multi->curl, CURL_SOCKET_TIMEOUT, 0, &running);
 			http_guard_leave();
 		}

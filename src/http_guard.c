@@ -5,8 +5,9 @@
  * Such a call keeps the processor busy, so that a timer of the thread's own CPU
  * time finds it; that one does nothing while the process waits, and costs no system
  * call.  Its signal goes to this thread alone: libcurl's that resolve names never see it.
- * The handler shuts connections down.  What has arrived can still be read then,
- * and nothing after it (tcp(7), shutdown(2)), so that the call comes to its end.
+ * The handler looks which connection the call reads from, shuts it down and throws
+ * away what has arrived there, so that the call comes to its end; nobody else's
+ * connection is touched.
  */
 #include "http_guard.h"
 
@@ -22,6 +23,7 @@
 #define HTTP_GUARD_TICK_MS	100
 #define HTTP_GUARD_TICKS	5	/* that a call may take */
 #define HTTP_GUARD_PORTS	64	/* remembered */
+#define HTTP_GUARD_READS	1024	/* to throw away what has arrived */
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid	/* the name that timer_create(2) gives it */
@@ -31,18 +33,17 @@ static struct
 {
 	bool		started;
 	timer_t		timer;
-	void		(*break_readable) (void);
+	int			(*busiest) (void);
 
 	/* shared with the signal handler */
 	volatile sig_atomic_t within;	/* a call is under way */
-	volatile sig_atomic_t fd;
 	volatile sig_atomic_t ticks;	/* since it began */
 	volatile sig_atomic_t ports[HTTP_GUARD_PORTS];	/* of those broken off, the newest where it is full */
 	volatile sig_atomic_t n_ports;	/* so far */
 }			guard;
 
-void
-http_guard_break(int fd)
+static int
+http_guard_local_port(int fd)
 {
 	union
 	{
@@ -51,44 +52,56 @@ http_guard_break(int fd)
 		struct sockaddr_in6 v6;
 	}			local = {.v6 = {0}};
 	socklen_t	size = sizeof(local);
-	in_port_t	port;
 
-	if (getsockname(fd, &local.any, &size) == 0)
-	{
-		port = local.any.sa_family == AF_INET6 ? local.v6.sin6_port : local.v4.sin_port;
-		guard.ports[guard.n_ports++ % HTTP_GUARD_PORTS] = ntohs(port);
-	}
-	shutdown(fd, SHUT_RDWR);
+	if (getsockname(fd, &local.any, &size) != 0)
+		return 0;
+	return ntohs(local.any.sa_family == AF_INET6 ? local.v6.sin6_port : local.v4.sin_port);
 }
 
 /*
- * The connection that the call is for comes first; libcurl may be reading from
- * another, though, whose timer has run out.
+ * Break a connection off.  Nothing can arrive after that (shutdown(2)); what has,
+ * which may be tens of megabytes, goes without being copied (tcp(7), MSG_TRUNC).
  */
+static void
+http_guard_break(int fd)
+{
+	static char unused[65536];
+	int			port = http_guard_local_port(fd);
+
+	if (!http_guard_broke(port))
+		guard.ports[guard.n_ports++ % HTTP_GUARD_PORTS] = port;
+	shutdown(fd, SHUT_RDWR);
+	for (int i = 0; i < HTTP_GUARD_READS; i++)
+	{
+		if (recv(fd, unused, sizeof(unused), MSG_TRUNC | MSG_DONTWAIT) <= 0)
+			break;
+	}
+}
+
 static void
 http_guard_tick(int signal_number)
 {
 	int			save_errno = errno;
+	int			fd;
 
 	(void) signal_number;
-	if (guard.within && ++guard.ticks >= HTTP_GUARD_TICKS)
+	if (guard.within && ++guard.ticks >= HTTP_GUARD_TICKS - 1)
 	{
-		if (guard.ticks == HTTP_GUARD_TICKS && guard.fd >= 0)
-			http_guard_break(guard.fd);
-		else
-			guard.break_readable();
+		fd = guard.busiest();
+		if (fd >= 0 && guard.ticks >= HTTP_GUARD_TICKS)
+			http_guard_break(fd);
 	}
 	errno = save_errno;
 }
 
 bool
-http_guard_startup(void (*break_readable) (void), char *error, size_t error_size)
+http_guard_startup(int (*busiest) (void), char *error, size_t error_size)
 {
 	struct sigaction action;
 	struct sigevent event;
 	struct itimerspec interval = {{0, HTTP_GUARD_TICK_MS * 1000000L}, {0, HTTP_GUARD_TICK_MS * 1000000L}};
 
-	guard.break_readable = break_readable;
+	guard.busiest = busiest;
 	memset(&action, 0, sizeof(action));
 	action.sa_handler = http_guard_tick;
 	action.sa_flags = SA_RESTART;
@@ -117,9 +130,8 @@ http_guard_shutdown(void)
 }
 
 void
-http_guard_enter(int fd)
+http_guard_enter(void)
 {
-	guard.fd = fd;
 	guard.ticks = 0;
 	guard.within = true;
 }

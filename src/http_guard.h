@@ -14,19 +14,16 @@
 #include <stddef.h>
 
 /*
- * Watch over the calls of this process's first thread.  break_readable, called by
- * a signal handler, hands http_guard_break all connections that have something
- * to read.  False, and why, where the system gives no timer.
+ * Watch over the calls of this process's first thread.  busiest, called by a signal
+ * handler, gives the connection that most was read from since it was last called, -1
+ * if nothing was read.  False, and why, where the system gives no timer.
  */
-extern bool http_guard_startup(void (*break_readable) (void), char *error, size_t error_size);
+extern bool http_guard_startup(int (*busiest) (void), char *error, size_t error_size);
 extern void http_guard_shutdown(void);
 
-/* Around each call of libcurl that may read from connections; fd: the one it is for, or -1. */
-extern void http_guard_enter(int fd);
+/* Around each call of libcurl that may read from connections. */
+extern void http_guard_enter(void);
 extern void http_guard_leave(void);
-
-/* Break a connection off; safe in a signal handler. */
-extern void http_guard_break(int fd);
 
 /* Has the connection with this local port been broken off? */
 extern bool http_guard_broke(int port);

@@ -260,7 +260,7 @@ http_drop_drained(bool all)
 			continue;
 		}
 		*link = multi->next;
-		http_guard_enter(-1);
+		http_guard_enter();
 		curl_multi_cleanup(multi->curl);
 		http_guard_leave();
 		free(multi);

@@ -8,13 +8,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ typedef struct HttpSocket
 	uint32_t	wanted;			/* by libcurl */
 	uint32_t	registered;		/* in the epoll set */
 	bool		ours;			/* opened here, closed by http_close_socket */
+	uint64_t	bytes_read;		/* as http_busiest last found it */
 } HttpSocket;
 
 static struct
@@ -263,24 +265,47 @@ http_ready(const struct epoll_event *event)
 		action |= CURL_CSELECT_IN;
 	if (event->events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
 		action |= CURL_CSELECT_OUT;
-	http_guard_enter(fd);
+	http_guard_enter();
 	curl_multi_socket_action(entry->multi->curl, fd, action, &running);
 	http_guard_leave();
 }
 
-/* For http_guard.c, whose signal handler calls it. */
-static void
-http_break_readable(void)
+/* How many bytes have been read from a connection; 0 where the system does not tell (tcp(7), TCP_INFO). */
+static uint64_t
+http_bytes_read(int fd)
 {
+	struct tcp_info info = {0};
+	socklen_t	size = sizeof(info);
+	int			unread = 0;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || ioctl(fd, FIONREAD, &unread) != 0)
+		return 0;
+	return info.tcpi_bytes_received > (uint64_t) unread ? info.tcpi_bytes_received - unread : 0;
+}
+
+/* For http_guard.c, whose signal handler calls it. */
+static int
+http_busiest(void)
+{
+	int			busiest = -1;
+	uint64_t	most = 0;
 	int			fd;
 
 	for (fd = 0; fd < sockets.n_entries; fd++)
 	{
-		struct pollfd readable = {.fd = fd, .events = POLLIN};
+		HttpSocket *entry = &sockets.entries[fd];
+		uint64_t	former = entry->bytes_read;
 
-		if (sockets.entries[fd].ours && poll(&readable, 1, 0) == 1)
-			http_guard_break(fd);
+		if (!entry->ours)
+			continue;
+		entry->bytes_read = http_bytes_read(fd);
+		if (entry->bytes_read > former && entry->bytes_read - former > most)
+		{
+			most = entry->bytes_read - former;
+			busiest = fd;
+		}
 	}
+	return busiest;
 }
 
 bool
@@ -329,7 +354,7 @@ http_sockets_startup(bool (*reserve) (void), void (*release) (void), char *error
 	}
 	sockets.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (sockets.epoll >= 0)
-		return http_guard_startup(http_break_readable, error, error_size);
+		return http_guard_startup(http_busiest, error, error_size);
 	snprintf(error, error_size, "An epoll set could not be created: %s.", strerror(errno));
 	release();
 	return false;

@@ -5,6 +5,8 @@
  */
 #include "address.h"
 #include "http.h"
+#include "http_guard.h"
+#include "http_socket.h"
 #include "tap.h"
 
 #include <arpa/inet.h>
@@ -689,7 +691,84 @@ test_proxy(void)
 	policy("127.0.0.0/8", true, "", "");
 }
 
-/* Endpoints that answer without waiting for the body, which is larger than what they may be sent. */
+/* A connection such as libcurl's, and its other end. */
+static int
+connection(int *peer)
+{
+	HttpTransfer transfer = {0};
+	struct curl_sockaddr wanted = {.family = AF_INET, .socktype = SOCK_STREAM, .addrlen = sizeof(struct sockaddr_in)};
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t	size = sizeof(address);
+	int			listener = socket(AF_INET, SOCK_STREAM, 0);
+	int			fd;
+
+	if (bind(listener, (struct sockaddr *) &address, size) != 0 || listen(listener, 1) != 0 ||
+		getsockname(listener, (struct sockaddr *) &address, &size) != 0)
+		exit(1);
+	memcpy(&wanted.addr, &address, sizeof(address));
+	fd = http_open_socket(&transfer, CURLSOCKTYPE_IPCXN, &wanted);
+	if (fd < 0 || connect(fd, (struct sockaddr *) &address, size) != 0 || (*peer = accept(listener, NULL, NULL)) < 0)
+	{
+		printf("Bail out! no connection\n");
+		exit(1);
+	}
+	close(listener);
+	return fd;
+}
+
+/* How many bytes come out of a connection before it ends, at most as many as given. */
+static long
+read_all(int fd, long most)
+{
+	char		bytes[4096];
+	long		total = 0;
+	ssize_t		count;
+
+	while (total < most && (count = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+		total += count;
+	return total;
+}
+
+/* Of several connections that have something to read, the one that the call reads from is broken off. */
+static void
+test_guard(void)
+{
+	static char chunk[65536];
+	int			peer[3];
+	int			fd[3];
+	long		total = 0;
+	ssize_t		count;
+	clock_t		start;
+
+	for (int i = 0; i < 3; i++)
+		fd[i] = connection(&peer[i]);
+	/* one that was read from much, before; one that never was; each has something to read */
+	for (int i = 0; i < 100; i++)
+		total += write(peer[0], chunk, sizeof(chunk)) + read_all(fd[0], sizeof(chunk));
+	is_int(total, 200 * sizeof(chunk), "a connection is read from");
+	is_int(write(peer[0], chunk, 10000) + write(peer[2], chunk, 10000), 20000, "there is more to read");
+	start = clock();
+	http_guard_enter();
+	do
+	{
+		count = send(peer[1], chunk, 100, MSG_NOSIGNAL);
+		if (count > 0)
+			count = recv(fd[1], chunk, 100, 0);
+	} while (count > 0 && (clock() - start) / CLOCKS_PER_SEC < 10);
+	http_guard_leave();
+	ok(count <= 0, "the connection that is read from ends");
+	for (int i = 0; i < 3; i += 2)
+	{
+		is_int(read_all(fd[i], 10000), 10000, "another is still to be read from");
+		is_int(send(fd[i], chunk, 1, MSG_NOSIGNAL), 1, "and can be written to");
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		http_close_socket(NULL, fd[i]);
+		close(peer[i]);
+	}
+}
+
 /* An endpoint that keeps libcurl reading holds nobody up. */
 static void
 test_flood(void)
@@ -719,6 +798,7 @@ test_flood(void)
 	policy("127.0.0.0/8", true, "", "");
 }
 
+/* Endpoints that answer without waiting for the body, which is larger than what they may be sent. */
 static void
 test_early_answer(void)
 {
@@ -1089,6 +1169,7 @@ main(void)
 	test_policy_under_way();
 	test_proxy();
 	test_tls();
+	test_guard();
 	test_flood();
 	test_early_answer();
 	test_keep_alive();
