@@ -14,8 +14,8 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   server_major new_node start_receiver start_listener start_secure start_relay build_preload make_ca
-  wait_until wait_for_deliveries
-  query literal json_literal sqlstate create_webhook create_table_webhook insert_rows
+  wait_until wait_for_deliveries wait_for_worker wait_until_paused
+  query status_of literal json_literal sqlstate create_webhook create_table_webhook insert_rows
   told_path tell_status set_clock
 );
 
@@ -92,6 +92,33 @@ sub wait_for_deliveries
 	die $problem . join("\n", map { $json->encode($_) } @$status, @$found) . "\n";
 }
 
+# Until a database has a worker, and not the one with the former pid; its pid.
+sub wait_for_worker
+{
+	my ($node, $dbname, $former) = @_;
+
+	return wait_until(
+		sub {
+			my $pid = (eval { status_of($node, $dbname) } // {})->{worker_pid} // 0;
+			return $pid != ($former // 0) ? $pid : 0;
+		},
+		'a worker in ' . ($dbname // 'postgres'));
+}
+
+# Until the worker of a database has paused it as a copy; the reason.  (A pause by hand
+# is inherited, and may be all there is before the worker has looked.)
+sub wait_until_paused
+{
+	my ($node, $dbname) = @_;
+
+	return wait_until(
+		sub {
+			my $status = eval { status_of($node, $dbname) } // {};
+			return ($status->{paused_reason} // '') =~ /copy|backup|instance/ && $status->{worker_pid} ? $status->{paused_reason} : '';
+		},
+		'a pause in ' . ($dbname // 'postgres'));
+}
+
 # Rows of a query as a list of hashes, values as JSON has them.
 sub query
 {
@@ -100,6 +127,14 @@ sub query
 		"SELECT coalesce(json_agg(row_to_json(q)), '[]') FROM ($sql) AS q");
 
 	return JSON::PP->new->utf8->decode($text);
+}
+
+# The row of fluxhooks.status.
+sub status_of
+{
+	my ($node, $dbname) = @_;
+
+	return query($node, 'SELECT * FROM fluxhooks.status', $dbname)->[0];
 }
 
 # A string as SQL spells it: bytes, as everything that safe_psql takes.

@@ -105,21 +105,6 @@ sub arrived_in_order
 
 # --- what the worker does
 
-sub worker_pid
-{
-	my ($node) = @_;
-
-	return eval { $node->safe_psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'fluxhooks worker' AND datname = 'postgres'") } || 0;
-}
-
-sub wait_for_worker
-{
-	my ($node, $former) = @_;
-
-	return wait_until(sub { my $pid = worker_pid($node); $pid && $pid != ($former // 0) ? $pid : 0 }, 'a worker');
-}
-
 sub set_delivery
 {
 	my ($node, $value) = @_;
@@ -203,9 +188,9 @@ stop_inside_window($node, '/ok/page', 2001, 14000);
 $released->query_safe('COMMIT');
 $node->safe_psql('postgres', "COMMIT PREPARED 'first'");
 my %recorded = durably_recorded($node);
-my $pid = worker_pid($node);
+my $pid = wait_for_worker($node);
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-wait_for_worker($node, $pid);
+wait_for_worker($node, 'postgres', $pid);
 set_delivery($node, 'on');
 $late->query_safe('COMMIT');
 arrived_is_table($node, '/ok/page', 'item', 'worker restarted inside a window');
@@ -225,9 +210,9 @@ set_delivery($node, 'on');
 my $so_far = () = first_arrivals('/ok/page');
 wait_for_arrivals('/ok/page', $so_far + 100);
 %recorded = durably_recorded($node);
-$pid = worker_pid($node);
+$pid = wait_for_worker($node);
 kill 'KILL', $pid;
-wait_for_worker($node, $pid);
+wait_for_worker($node, 'postgres', $pid);
 eval { $_->quit } foreach $open, $holder, $released, $late;
 $node->safe_psql('postgres', "COMMIT PREPARED 'second'");
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'third'");
@@ -341,9 +326,9 @@ my $writers;
 wait_until(
 	sub { $node->safe_psql('postgres', "SELECT count(*) FROM fluxhooks_internal.pending WHERE webhook_id = '$slow'") > 1500 },
 	'deliveries to be parked');
-$pid = worker_pid($node);
+$pid = wait_for_worker($node);
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-wait_for_worker($node, $pid);
+wait_for_worker($node, 'postgres', $pid);
 $writers->finish;
 is($writers->result(0), 0, 'writers have written') or diag($out);
 wait_for_arrivals('/ok/order', 6000);

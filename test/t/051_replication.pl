@@ -20,38 +20,6 @@ sub rows_at
 	return map { $_->{data}{record}{id} } $receiver->requests($path);
 }
 
-sub status_of
-{
-	my ($node, $dbname) = @_;
-
-	return query($node, 'SELECT * FROM fluxhooks.status', $dbname)->[0];
-}
-
-sub wait_for_worker
-{
-	my ($node, $dbname) = @_;
-
-	wait_until(sub { my $status = eval { status_of($node, $dbname) }; $status && $status->{worker_pid} },
-		'a worker in ' . ($dbname // 'postgres'));
-	return;
-}
-
-# As a copy: a pause by hand is inherited, and may be all there is before the
-# worker has looked.
-sub wait_until_paused
-{
-	my ($node, $dbname) = @_;
-	my $status;
-
-	wait_until(
-		sub {
-			$status = eval { status_of($node, $dbname) };
-			return $status && $status->{worker_pid} && ($status->{paused_reason} // '') =~ /copy|backup/;
-		},
-		'a pause in ' . ($dbname // 'postgres'));
-	return $status->{paused_reason};
-}
-
 # --- logical replication, fluxhooks on both sides, FOR ALL TABLES
 #
 # Would catch a log that replicates: the subscriber would apply the publisher's

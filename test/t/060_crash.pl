@@ -4,16 +4,13 @@
 use strict;
 use warnings;
 
-use FindBin;
-use lib "$FindBin::Bin/../lib";
-
 use FluxhooksTest;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $receiver = FluxhooksTest::start_receiver();
-my $node = FluxhooksTest::new_node('crash', conf => "restart_after_crash = on\n");
+my $receiver = start_receiver();
+my $node = new_node('crash', conf => "restart_after_crash = on\n");
 my $script = PostgreSQL::Test::Utils::tempdir() . '/writer.sql';
 
 # half of the transactions roll something back, some do not wait for the disk
@@ -35,17 +32,9 @@ ROLLBACK;
 SQL
 
 $node->safe_psql('postgres', 'CREATE TABLE ledger (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text)');
-my $webhook = FluxhooksTest::create_webhook($node,
+my $webhook = create_webhook($node,
 	{ name => 'ledger', url => $receiver->url('/ok'), events => [ { table => 'ledger' } ],
 	  max_retries => 10, retry_backoff_seconds => 1 });
-
-# '' while there is none, or the server is going down or coming up.
-sub worker_pid
-{
-	my ($status, $pid) = $node->psql('postgres', 'SELECT worker_pid FROM fluxhooks.status');
-
-	return defined $status && $status == 0 ? $pid : '';
-}
 
 # Lines of the receiver's log; parsing them all again and again would take longer
 # than the test.
@@ -66,7 +55,7 @@ sub storm
 		[ 'pgbench', '-n', '-c', 4, '-R', 150, '-T', 60, '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<', '/dev/null', '>', \$out, '2>', \$err);
 
-	FluxhooksTest::wait_until(sub { received() > $before + 300 }, 'events to flow');
+	wait_until(sub { received() > $before + 300 }, 'events to flow');
 	$harm->();
 	$writer->kill_kill(grace => 5);
 	return;
@@ -74,10 +63,10 @@ sub storm
 
 sub up_again
 {
-	FluxhooksTest::wait_until(
+	wait_until(
 		sub { my $status = $node->psql('postgres', 'SELECT 1'); defined $status && $status == 0 },
 		'the server to be up');
-	FluxhooksTest::wait_until(sub { worker_pid() ne '' }, 'a worker');
+	wait_for_worker($node);
 	return;
 }
 
@@ -85,21 +74,21 @@ sub up_again
 for my $round (1 .. 3)
 {
 	storm(sub {
-		my $pid = worker_pid();
+		my $pid = wait_for_worker($node);
 		kill 'TERM', $pid;
-		FluxhooksTest::wait_until(sub { my $new = worker_pid(); $new ne '' && $new ne $pid }, 'a new worker');
+		wait_for_worker($node, 'postgres', $pid);
 	});
 }
 for my $round (1 .. 2)
 {
-	storm(sub { kill 'KILL', worker_pid(); });
+	storm(sub { kill 'KILL', wait_for_worker($node); });
 	up_again();
 }
 storm(sub { $node->stop('immediate'); });
 $node->start;
 up_again();
 
-FluxhooksTest::wait_until(
+wait_until(
 	sub { $node->safe_psql('postgres', q{SELECT count(*) FROM fluxhooks.deliveries WHERE status = 'pending'}) eq '0' },
 	'everything to be delivered');
 

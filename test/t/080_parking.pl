@@ -5,9 +5,6 @@ use strict;
 use warnings;
 
 use Digest::MD5 qw(md5_hex);
-use FindBin;
-use lib "$FindBin::Bin/../lib";
-
 use FluxhooksTest;
 use PostgreSQL::Test::Utils;
 use Test::More;

@@ -288,9 +288,9 @@ foreach my $role (qw(mallory victim postgres))
 
 my $other_database_settings = $node->safe_psql('postgres', "SELECT array_to_string(setconfig, ';') FROM pg_db_role_setting");
 like($other_database_settings, qr/search_path=hostile.*role=victim/s, 'the database has its owner\'s settings');
-my $pid = $node->safe_psql('postgres', 'SELECT worker_pid FROM fluxhooks.status');
+my $pid = wait_for_worker($node);
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-wait_until(sub { $node->safe_psql('postgres', "SELECT coalesce(worker_pid, $pid) <> $pid FROM fluxhooks.status") eq 't' }, 'another worker');
+wait_for_worker($node, 'postgres', $pid);
 $node->safe_psql('postgres', 'INSERT INTO public.item_1 (id) VALUES (100)');
 wait_for_deliveries($node, "table_name = 'item_1' AND record_key->>'id' = '100' AND status = 'success'", 1);
 $node->append_conf('postgresql.conf', "fluxhooks.retention = '4s'");

@@ -70,11 +70,6 @@ $ENV{PATH} = make_installation() . ":$ENV{PATH}";
 my $node = new_node('upgrade', extension => 0);
 my $mismatch = qr/not of the version .* restart needed/;
 
-sub status_of
-{
-	return query($node, 'SELECT * FROM fluxhooks.status')->[0];
-}
-
 sub rows_at
 {
 	my ($path) = @_;
@@ -88,7 +83,7 @@ sub wait_until_idle
 	my ($known) = @_;
 
 	wait_until(sub { n_complaints() > $known }, 'the worker to find another version');
-	like(status_of()->{last_error}, $mismatch, 'status says what is to be done');
+	like(status_of($node)->{last_error}, $mismatch, 'status says what is to be done');
 	return;
 }
 
@@ -108,7 +103,7 @@ my $session = $node->background_psql('postgres');
 create_webhook($node, { name => 'ok', url => $receiver->url('/ok/item'), events => [ { table => 'item' } ] });
 $session->query_safe('INSERT INTO item VALUES (1)');
 $node->safe_psql('postgres', 'INSERT INTO item VALUES (2); BEGIN; INSERT INTO item VALUES (0); ROLLBACK');
-is(status_of()->{pending}, 2, 'rows are captured');
+is(status_of($node)->{pending}, 2, 'rows are captured');
 is(n_complaints(), 1, 'the log has it once');
 $session->quit;
 $node->stop('immediate');

@@ -13,39 +13,6 @@ use Test::More;
 my $receiver = start_receiver();
 my $item = 'CREATE TABLE item (id integer PRIMARY KEY)';
 
-sub status_of
-{
-	my ($node, $dbname) = @_;
-
-	return query($node, 'SELECT * FROM fluxhooks.status', $dbname)->[0];
-}
-
-sub wait_for_worker
-{
-	my ($node, $dbname) = @_;
-
-	wait_until(
-		sub { my $status = eval { status_of($node, $dbname) }; $status && $status->{worker_pid} },
-		'a worker in ' . ($dbname // 'postgres'));
-	return;
-}
-
-# As a copy: a pause by hand is inherited, and may be all there is before the
-# worker has looked.
-sub wait_until_paused
-{
-	my ($node, $dbname) = @_;
-	my $status;
-
-	wait_until(
-		sub {
-			$status = eval { status_of($node, $dbname) };
-			return $status && $status->{worker_pid} && ($status->{paused_reason} // '') =~ /copy|backup|instance/;
-		},
-		'a pause in ' . ($dbname // 'postgres'));
-	return $status->{paused_reason};
-}
-
 sub n_complaints
 {
 	my ($node, $reason) = @_;

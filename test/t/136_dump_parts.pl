@@ -26,19 +26,6 @@ sub make_database
 	return;
 }
 
-sub wait_until_paused
-{
-	my ($server, $dbname) = @_;
-
-	wait_until(
-		sub {
-			my $status = eval { query($server, 'SELECT paused, paused_reason FROM fluxhooks.status', $dbname)->[0] };
-			return $status && $status->{paused} && $status->{paused_reason} =~ /copy of another/;
-		},
-		"$dbname to be paused as a copy");
-	return;
-}
-
 sub restore
 {
 	my ($dbname, @options) = @_;
@@ -83,7 +70,7 @@ restore('data_later', '--exit-on-error', "$dir/schema");
 	local $ENV{PGOPTIONS} = '-c fluxhooks.capture=off';
 	is(restore('data_later', '--exit-on-error', "$dir/data"), '', 'data: restored without an error');
 }
-wait_until_paused($node, 'data_later');
+like(wait_until_paused($node, 'data_later'), qr/copy of another/, 'data_later is paused as a copy');
 is($node->safe_psql('data_later', 'SELECT count(*) FROM fluxhooks.webhooks'), 1, 'data: the webhooks are there, and paused');
 is(events('data_later'), 0, 'data: with fluxhooks.capture = off it makes no events');
 $node->safe_psql('data_later', 'SELECT fluxhooks.resume(); INSERT INTO item VALUES (5)');
@@ -95,7 +82,7 @@ is(rows_at('/ok/shop'), '1 2 5', 'data: resumed, it sends what is its own');
 make_database('triggers_off');
 restore('triggers_off', '--exit-on-error', "$dir/schema");
 is(restore('triggers_off', '--exit-on-error', '--disable-triggers', "$dir/data"), '', 'disable-triggers: restored without an error');
-wait_until_paused($node, 'triggers_off');
+like(wait_until_paused($node, 'triggers_off'), qr/copy of another/, 'triggers_off is paused as a copy');
 is(events('triggers_off'), 0, 'disable-triggers: it makes no events');
 $node->safe_psql('triggers_off', q{SELECT fluxhooks.resume(); SELECT fluxhooks.delete_webhook(fluxhooks.webhook_id('ok'))});
 create_webhook($node, { name => 'own', url => $receiver->url('/ok/off'), events => [ { table => 'item' } ] }, 'triggers_off');
@@ -125,7 +112,7 @@ is($node->safe_psql('another', q{SELECT count(*) FROM pg_trigger WHERE tgname = 
 # --- over itself
 
 is(restore('shop', '--exit-on-error', '--clean', '--if-exists', "$dir/all"), '', 'clean: restored over itself without an error');
-wait_until_paused($node, 'shop');
+like(wait_until_paused($node, 'shop'), qr/copy of another/, 'shop is paused as a copy');
 pass('clean: it is a copy of what it was');
 $node->safe_psql('shop', 'SELECT fluxhooks.resume(); INSERT INTO item VALUES (7)');
 wait_until(sub { rows_at('/ok/shop') =~ / 7$/ }, 'it to send');
@@ -137,7 +124,7 @@ is($node->safe_psql('shop', q{SELECT count(*) FROM pg_trigger WHERE tgname = 'fl
 my $target = new_node('everything', extension => 0);
 command_ok([ 'pg_dumpall', '-f', "$dir/everything.sql", '-d', $node->connstr('postgres') ], 'pg_dumpall');
 $target->command_ok([ 'psql', '-X', '-q', '-f', "$dir/everything.sql", '-d', $target->connstr('postgres') ], 'restored');
-wait_until_paused($target, $_) foreach qw(shop data_later);
+like(wait_until_paused($target, $_), qr/copy of another/, "$_ is paused as a copy") foreach qw(shop data_later);
 $target->safe_psql($_, 'INSERT INTO item VALUES (8)') foreach qw(shop data_later);
 $target->safe_psql('shop', 'SELECT fluxhooks.resume()');
 wait_until(sub { rows_at('/ok/shop') =~ / 8$/ }, 'the resumed one to send');

@@ -19,13 +19,6 @@ sub rows_at
 	return join ' ', map { $_->{data}{record}{id} } $receiver->requests($path);
 }
 
-sub status_of
-{
-	my ($node) = @_;
-
-	return query($node, 'SELECT * FROM fluxhooks.status')->[0];
-}
-
 foreach my $name (qw(copy link))
 {
 	my @mode = $name eq 'link' ? '--link' : ();
@@ -59,8 +52,7 @@ SQL
 		"$name: pg_upgrade");
 	is(rows_at("/ok/$name"), 1, "$name: nothing is sent meanwhile");
 	$new->start;
-	wait_until(sub { my $status = status_of($new); $status->{paused} && ($status->{paused_reason} // '') =~ /copy/ },
-		'the new cluster to be paused');
+	like(wait_until_paused($new), qr/copy/, "$name: the new cluster is paused");
 	is($new->safe_psql('postgres', q{SELECT string_agg(name || ' ' || owner || ' ' || (events->0->>'table'), ',') FROM fluxhooks.webhooks WHERE NOT paused}),
 		'ok keeper item', "$name: webhooks, owners and tables came along");
 	is($new->safe_psql('postgres', q{SELECT string_agg(status, ' ' ORDER BY id) FROM fluxhooks.deliveries}),

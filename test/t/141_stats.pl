@@ -3,9 +3,6 @@
 use strict;
 use warnings;
 
-use FindBin;
-use lib "$FindBin::Bin/../lib";
-
 use FluxhooksTest;
 use JSON::PP ();
 use PostgreSQL::Test::Utils;

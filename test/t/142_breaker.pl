@@ -4,9 +4,6 @@
 use strict;
 use warnings;
 
-use FindBin;
-use lib "$FindBin::Bin/../lib";
-
 use FluxhooksTest;
 use PostgreSQL::Test::Utils;
 use Test::More;

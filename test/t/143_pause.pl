@@ -5,9 +5,6 @@
 use strict;
 use warnings;
 
-use FindBin;
-use lib "$FindBin::Bin/../lib";
-
 use FluxhooksTest;
 use PostgreSQL::Test::Utils;
 use IPC::Run ();
@@ -108,7 +105,7 @@ ok(paused_reason($id), 'any other change leaves it paused');
 # a restart too
 $node->restart;
 ok(paused_reason($id), 'it stays paused across a restart');
-wait_until(sub { $node->safe_psql('postgres', 'SELECT worker_pid IS NOT NULL FROM fluxhooks.status') eq 't' }, 'a worker');
+wait_for_worker($node);
 tell_status(200);
 change($id, { enabled => JSON::PP::true });
 wait_for_deliveries($node, "webhook_id = '$id' AND status = 'success'", 30);

@@ -6,7 +6,6 @@ use warnings;
 
 use CPAN::Meta::YAML ();
 use FindBin;
-use lib "$FindBin::Bin/../lib";
 
 use FluxhooksTest;
 use JSON::PP ();
@@ -47,7 +46,7 @@ cmp_ok(scalar @queries, '>=', 12, 'the page has queries');
 webhook('well', '/ok');
 $node->safe_psql('postgres', 'INSERT INTO well SELECT generate_series(1, 50)');
 wait_for_deliveries($node, "table_name = 'well' AND status = 'success'", 50);
-wait_until(sub { $node->safe_psql('postgres', 'SELECT worker_pid IS NOT NULL FROM fluxhooks.status') eq 't' }, 'a worker');
+wait_for_worker($node);
 like(problems(), qr/\A\s*\z/, 'no problem when there is none');
 
 # 2. each of those that a test can bring about

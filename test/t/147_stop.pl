@@ -3,9 +3,6 @@
 use strict;
 use warnings;
 
-use FindBin;
-use lib "$FindBin::Bin/../lib";
-
 use FluxhooksTest;
 use Test::More;
 
@@ -16,21 +13,8 @@ my $node = new_node('stop');
 create_table_webhook($node, $receiver, 'answered', '/status/503',
 	retry_backoff_seconds => 86400, circuit_breaker => JSON::PP::false);
 
-my $stopped = '';
-
-# of the worker after the one that was told to stop last
-sub worker_pid
-{
-	my $pid;
-
-	wait_until(
-		sub {
-			$pid = $node->safe_psql('postgres', 'SELECT worker_pid FROM fluxhooks.status');
-			return $pid ne '' && $pid ne $stopped;
-		},
-		'a worker');
-	return $pid;
-}
+# its worker was told to stop
+my $stopped;
 
 sub wait_for_attempts
 {
@@ -48,7 +32,7 @@ my $locker = $node->background_psql('postgres');
 sub stop_in_transaction
 {
 	my ($first, $last) = @_;
-	my $pid = $stopped = worker_pid();
+	my $pid = $stopped = wait_for_worker($node, 'postgres', $stopped);
 
 	$locker->query_safe('BEGIN; LOCK TABLE fluxhooks_internal.pending IN SHARE MODE');
 	insert_rows($node, 'answered', $first, $last);

@@ -17,7 +17,7 @@ sub log_size
 	return $node->safe_psql('postgres', 'SELECT fluxhooks_internal.log_size()');
 }
 
-sub status_of
+sub status
 {
 	my ($node, $column) = @_;
 
@@ -102,7 +102,7 @@ my %dropped = map { split /\|/ } split /\n/,
   $node->safe_psql('postgres', 'SELECT webhook_id, deliveries FROM fluxhooks_internal.dropped');
 ok(!exists $dropped{$lively}, 'nothing of it is counted as dropped');
 cmp_ok($dropped{$_} // 0, '>', 10000, 'what lags is dropped, and counted') foreach $held, $refused;
-is(status_of($node, 'dropped'), $dropped{$held} + $dropped{$refused}, 'status shows the sum');
+is(status($node, 'dropped'), $dropped{$held} + $dropped{$refused}, 'status shows the sum');
 is($node->safe_psql('postgres', "SELECT count(*) > 0 FROM fluxhooks.deliveries WHERE webhook_id = '$held' AND status = 'cancelled' AND error LIKE 'dropped:%' AND record_key IS NOT NULL"),
 	't', 'what was dropped last is shown as cancelled, with its key');
 # an eighth of an eighth of the log for each slot that went, 384 bytes or more a record
@@ -136,10 +136,10 @@ my $warn = new_node('warn', conf => "fluxhooks.max_log_size = 8MB\n");
 $warn->safe_psql('postgres', 'CREATE TABLE lagging (id bigint PRIMARY KEY, note text)');
 my $waiting = create_webhook($warn, { name => 'waiting', url => 'http://127.0.0.1:1/', events => [ { table => 'lagging' } ],
 	max_retries => 100, retry_backoff_seconds => 3600, circuit_breaker => JSON::PP::false });
-is(status_of($warn, 'log_full'), 'f', 'status: the log is not full');
+is(status($warn, 'log_full'), 'f', 'status: the log is not full');
 $offset = -s $warn->logfile;
 fill($warn, 'lagging', 1, 15000);
-is(status_of($warn, 'log_full'), 't', 'status: the log is full');
+is(status($warn, 'log_full'), 't', 'status: the log is full');
 wait_until(sub { lines($warn, 'has grown to .* over fluxhooks.max_log_size', $offset) }, 'a warning');
 my $loaded = log_size($warn);
 fill($warn, 'lagging', 20001, 100);
@@ -150,7 +150,7 @@ foreach my $i (1 .. 5)
 	$warn->safe_psql('postgres', 'SELECT pg_sleep(1)');
 }
 cmp_ok(log_size($warn), '>=', $loaded, 'nothing is given up');
-is(status_of($warn, 'dropped'), 0, 'nothing is dropped');
+is(status($warn, 'dropped'), 0, 'nothing is dropped');
 is(scalar(lines($warn, 'has grown to .* over fluxhooks.max_log_size', $offset)), 1, 'one line says so');
 
 # --- the server's log in an outage: a line per change of state, none per event
@@ -161,8 +161,8 @@ is(scalar(lines($warn, '(?:LOG|WARNING|ERROR|FATAL): .*fluxhooks', $offset)), 1,
 
 $warn->append_conf('postgresql.conf', 'fluxhooks.max_log_action = drop');
 $warn->reload;
-wait_until(sub { status_of($warn, 'log_full') eq 'f' }, 'the log to come down');
-cmp_ok(status_of($warn, 'dropped'), '>', 0, 'max_log_action = drop takes effect with a reload');
+wait_until(sub { status($warn, 'log_full') eq 'f' }, 'the log to come down');
+cmp_ok(status($warn, 'dropped'), '>', 0, 'max_log_action = drop takes effect with a reload');
 is($warn->safe_psql('postgres', <<"SQL"), 15105, 'each delivery is either pending or counted');
 SELECT count(*) + (SELECT dropped FROM fluxhooks.status)
 FROM fluxhooks.deliveries WHERE webhook_id = '$waiting' AND status = 'pending'
@@ -179,7 +179,7 @@ SQL
 create_webhook($large, { name => $_, url => $receiver->url("/hang/$_", host => 'localhost'), timeout_seconds => 300,
 	events => [ { table => 'many' }, { table => 'wide' } ] }) foreach qw(one two three);
 create_webhook($large, { name => 'lively', url => $receiver->url('/ok/wide'), events => [ { table => 'wide' } ] });
-my $pid = wait_until(sub { status_of($large, 'worker_pid') }, 'a worker');
+my $pid = wait_for_worker($large);
 $large->safe_psql('postgres', "INSERT INTO wide VALUES (0, 'warm')");
 $receiver->wait_for_requests(1, '/ok/wide');
 my $idle = memory_of($pid);
@@ -199,7 +199,7 @@ wait_until(
 note("worker: $idle kB idle, at most $most kB with 150,000 deliveries, and three times 48 MB of large bodies behind them, waiting");
 # a sanitizer keeps what was freed for a while
 cmp_ok($most - $idle, '<', ($ENV{FLUXHOOKS_CHECK_MEMORY} ? 640 : 64) * 1024, 'the memory of the worker is bounded');
-is(status_of($large, 'worker_pid'), $pid, 'it is the same worker');
+is(status($large, 'worker_pid'), $pid, 'it is the same worker');
 $large->stop('fast');
 
 # --- a body larger than all that may be queued waits in memory, rather than being
@@ -218,7 +218,7 @@ create_webhook($vast, { name => $_, url => $receiver->url('/hang/vast'), timeout
   foreach qw(one two);
 $vast->safe_psql('postgres', "INSERT INTO vast SELECT i, repeat(md5(i::text), 1100000) FROM generate_series(1, 2) AS i");
 wait_until(sub { PostgreSQL::Test::Utils::slurp_file($receiver->{log}) =~ m{"path":"/hang/vast"} }, 'the first of them to arrive');
-$pid = status_of($vast, 'worker_pid');
+$pid = status($vast, 'worker_pid');
 wait_until(
 	sub {
 		my $used = cpu_seconds($pid);
@@ -228,7 +228,7 @@ wait_until(
 		return cpu_seconds($pid) - $used < 0.1;
 	},
 	'the worker to wait');
-is(status_of($vast, 'in_flight || $$ $$ || pending'), '1 4', 'with one request under way');
+is(status($vast, 'in_flight || $$ $$ || pending'), '1 4', 'with one request under way');
 $vast->stop('fast');
 
 done_testing();
