@@ -4,7 +4,8 @@
  *
  * libcurl does not wait, but some of what it reads is no answer, such as a PING of
  * HTTP/2 or a ticket of TLS, and it goes on reading as long as there is more.  An
- * endpoint that sends that faster than it is read would hold up everybody.
+ * endpoint that sends that faster than it is read would hold up everybody.  (Seen with
+ * 7.88; 8.14 returns now and then from reading HTTP/2.)
  */
 #ifndef FLUXHOOKS_HTTP_GUARD_H
 #define FLUXHOOKS_HTTP_GUARD_H
