@@ -14,18 +14,16 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "lock.h"
+#include "subtransaction.h"
 
 #define LOCK_TURN_MS	100
 #define LOCK_REST_MS	300
@@ -52,48 +50,48 @@ lock_wait(Oid relid, LOCKMODE mode, TimestampTz end)
 	LockRelationOid(relid, mode);
 }
 
-/* One turn: InvalidOid, or the table whose lock was not had, and none of them is. */
+/* One turn. */
+typedef struct LockTurn
+{
+	List	   *relids;
+	LOCKMODE	mode;
+	TimestampTz end;
+	Oid			waited;			/* the table whose lock was asked for last */
+} LockTurn;
+
+static void
+lock_all(void *arg)
+{
+	LockTurn   *turn = arg;
+	ListCell   *lc;
+
+	foreach(lc, turn->relids)
+	{
+		turn->waited = lfirst_oid(lc);
+		lock_wait(turn->waited, turn->mode, turn->end);
+	}
+}
+
+static bool
+lock_was_not_had(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+/* InvalidOid, or the table whose lock was not had, and none of them is. */
 static Oid
 lock_turn(List *relids, LOCKMODE mode, int turn_ms)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LockTurn	turn = {
+		.relids = relids,
+		.mode = mode,
+		.end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), turn_ms),
+	};
 	int			guc_level = NewGUCNestLevel();
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), turn_ms);
-	volatile Oid waited = InvalidOid;
+	bool		all = subtransaction_run(lock_all, &turn, lock_was_not_had);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		ListCell   *lc;
-
-		foreach(lc, relids)
-		{
-			waited = lfirst_oid(lc);
-			lock_wait(waited, mode, end);
-		}
-		waited = InvalidOid;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		/* whoever catches it has a subtransaction of his own to end */
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	AtEOXact_GUC(true, guc_level);
-	return waited;
+	return all ? InvalidOid : turn.waited;
 }
 
 static void

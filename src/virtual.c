@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "access/attmap.h"
-#include "access/xact.h"
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteManip.h"
@@ -21,9 +20,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "compat.h"
+#include "subtransaction.h"
 #include "virtual.h"
 
 typedef struct VirtualColumn
@@ -114,8 +113,10 @@ typedef struct VirtualRun
 } VirtualRun;
 
 static void
-virtual_compute_rest(VirtualRun *run)
+virtual_compute_rest(void *arg)
 {
+	VirtualRun *run = arg;
+
 	for (; run->next < run->columns->n; run->next++)
 	{
 		const VirtualColumn *column = &run->columns->columns[run->next];
@@ -132,39 +133,11 @@ virtual_compute_rest(VirtualRun *run)
 	}
 }
 
-/* False where next raised an error: any but a cancelled query is the data's. */
+/* Any error but a cancelled query is the data's. */
 static bool
-virtual_try_rest(VirtualRun *run)
+virtual_is_of_data(int sqlerrcode)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = true;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		virtual_compute_rest(run);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		/* whoever catches it has a subtransaction of his own to end */
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		FreeErrorData(error);
-		done = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
+	return sqlerrcode != ERRCODE_QUERY_CANCELED;
 }
 
 void
@@ -178,7 +151,7 @@ virtual_columns_compute(VirtualColumns *columns, HeapTuple tuple, Datum *values,
 	ExecStoreHeapTuple(tuple, columns->slot, false);
 	run.econtext = CreateStandaloneExprContext();
 	run.econtext->ecxt_scantuple = columns->slot;
-	while (!virtual_try_rest(&run))
+	while (!subtransaction_run(virtual_compute_rest, &run, virtual_is_of_data))
 	{
 		nulls[columns->columns[run.next].attnum - 1] = true;
 		run.next++;
