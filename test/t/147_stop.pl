@@ -13,8 +13,7 @@ my $node = new_node('stop');
 create_table_webhook($node, $receiver, 'answered', '/status/503',
 	retry_backoff_seconds => 86400, circuit_breaker => JSON::PP::false);
 
-# its worker was told to stop
-my $stopped;
+my $stopped; # pid of the worker that was told to stop last
 
 sub wait_for_attempts
 {
